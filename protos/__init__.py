@@ -1,0 +1,1 @@
+"""The contract between the gateway, internal services and the session service."""

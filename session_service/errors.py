@@ -1,0 +1,120 @@
+"""Everything that can go wrong in the domain, as exceptions that say what to do.
+
+    ServiceError
+    ├── InvalidArgument
+    ├── SessionNotFound
+    ├── SessionDeleted
+    ├── RateLimited
+    ├── Unavailable
+    └── UpstreamError              counted as a failure of the user
+        ├── WorkflowNotConfigured
+        ├── InvalidAPIKey
+        ├── WorkflowNotFound
+        ├── UpstreamRateLimited
+        ├── UpstreamQuotaExhausted
+        ├── UpstreamRejected
+        ├── UpstreamUnavailable
+        └── UpstreamTimeout
+
+`interceptors` maps them to gRPC; whatever is not one of these is a defect and becomes INTERNAL
+there. Messages are English and safe to show: what OpenAI said goes to the log, not into them.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """The base of all.
+
+    `reason` is the name in protos/chatkit/v1/error_reason.proto without its prefix.
+    """
+
+    reason: ClassVar[str]
+    message: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        field_violations: Mapping[str, str] | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message or self.message)
+        self.metadata = dict(metadata or {})
+        self.field_violations = dict(field_violations or {})
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidArgument(ServiceError):
+    reason = "INVALID_ARGUMENT"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}", field_violations={field: description})
+
+
+class SessionNotFound(ServiceError):
+    """It never was, it is another user's, or it expired too long ago."""
+
+    reason = "SESSION_NOT_FOUND"
+    message = "No such session of this user"
+
+
+class SessionDeleted(ServiceError):
+    reason = "SESSION_DELETED"
+    message = "The session was deleted; create a new one"
+
+
+class RateLimited(ServiceError):
+    reason = "RATE_LIMITED"
+    message = "Too many sessions for this user; wait, or raise CHATKIT_SESSIONS_PER_MINUTE"
+
+
+class Unavailable(ServiceError):
+    reason = "UNAVAILABLE"
+    message = "The session store cannot be used right now; see the log of the session service"
+
+
+class UpstreamError(ServiceError):
+    """OpenAI cannot do it, or was not asked because it could not be."""
+
+
+class WorkflowNotConfigured(UpstreamError):
+    reason = "WORKFLOW_NOT_CONFIGURED"
+    message = "No workflow ID configured: set OPENAI_CHATKIT_WORKFLOW_ID to a wf_… id"
+
+
+class InvalidAPIKey(UpstreamError):
+    reason = "INVALID_API_KEY"
+    message = "Invalid API key: check OPENAI_API_KEY and its permission for ChatKit"
+
+
+class WorkflowNotFound(UpstreamError):
+    reason = "WORKFLOW_NOT_FOUND"
+    message = "Workflow not found: is OPENAI_CHATKIT_WORKFLOW_ID in the project of the key?"
+
+
+class UpstreamRateLimited(UpstreamError):
+    reason = "UPSTREAM_RATE_LIMITED"
+    message = "OpenAI's rate limit is reached; try again later"
+
+
+class UpstreamQuotaExhausted(UpstreamError):
+    reason = "UPSTREAM_QUOTA_EXHAUSTED"
+    message = "The OpenAI account has no credit left"
+
+
+class UpstreamRejected(UpstreamError):
+    reason = "UPSTREAM_REJECTED"
+    message = "OpenAI refused the request; see the log of the session service"
+
+
+class UpstreamUnavailable(UpstreamError):
+    reason = "UPSTREAM_UNAVAILABLE"
+    message = "OpenAI cannot be reached, or its answer cannot be used; try again later"
+
+
+class UpstreamTimeout(UpstreamError):
+    reason = "UPSTREAM_TIMEOUT"
+    message = "OpenAI did not answer in time; try again"

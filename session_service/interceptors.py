@@ -1,0 +1,112 @@
+"""One interceptor around every call of ours: its request id, its log line, its error's status."""
+
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, cast
+
+import grpc
+import structlog
+
+from protos.chatkit.v1.errors import ErrorDetails, to_status
+from session_service import log as logs
+from session_service.errors import ServiceError
+
+STATUS_CODES = {
+    "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
+    "PERMISSION_DENIED": grpc.StatusCode.PERMISSION_DENIED,
+    "INVALID_ARGUMENT": grpc.StatusCode.INVALID_ARGUMENT,
+    "SESSION_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "SESSION_DELETED": grpc.StatusCode.FAILED_PRECONDITION,
+    "RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "WORKFLOW_NOT_CONFIGURED": grpc.StatusCode.FAILED_PRECONDITION,
+    "INVALID_API_KEY": grpc.StatusCode.FAILED_PRECONDITION,
+    "WORKFLOW_NOT_FOUND": grpc.StatusCode.FAILED_PRECONDITION,
+    "UPSTREAM_RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "UPSTREAM_QUOTA_EXHAUSTED": grpc.StatusCode.FAILED_PRECONDITION,
+    "UPSTREAM_REJECTED": grpc.StatusCode.INTERNAL,
+    "UPSTREAM_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+    "UPSTREAM_TIMEOUT": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+    "INTERNAL": grpc.StatusCode.INTERNAL,
+}
+"""The status code of every reason, as the contract's table has it."""
+
+REQUEST_ID_KEY = "x-request-id"
+_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
+_DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the session service"
+
+log = structlog.get_logger()
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the unary calls of chatkit.v1; health and reflection pass untouched."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith("/chatkit.v1."):
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            _wrap(cast(Call, handler.unary_unary), method.rpartition("/")[2]),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _wrap(call: Call, method: str) -> Call:
+    async def wrapped(request: Any, context: Context) -> Any:
+        started = time.perf_counter()
+        request_id = _request_id(context)
+        logs.request_id.set(request_id)
+        metadata = ((REQUEST_ID_KEY, request_id),)
+        outcome = "CANCELLED"
+        try:
+            context.set_trailing_metadata(metadata)
+            response = await call(request, context)
+            outcome = "OK"
+            return response
+        except ServiceError as error:
+            outcome = error.reason
+            status = _status(error)
+        except Exception:
+            log.exception("defect", method=method)
+            outcome = "INTERNAL"
+            status = to_status(
+                grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
+            )
+        finally:
+            duration_ms = round((time.perf_counter() - started) * 1000, 1)
+            log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms)
+        trailing = (*(status.trailing_metadata or ()), *metadata)
+        return await context.abort(status.code, status.details, trailing)
+
+    return wrapped
+
+
+def _status(error: ServiceError) -> grpc.Status:
+    details = ErrorDetails(
+        reason=error.reason,
+        metadata=error.metadata,
+        field_violations=error.field_violations,
+        retry_after_seconds=error.retry_after_seconds,
+    )
+    return to_status(STATUS_CODES[error.reason], str(error), details)
+
+
+def _request_id(context: Context) -> str:
+    """Returns the caller's request id if it is sane, else a new one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex

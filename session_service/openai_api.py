@@ -1,0 +1,291 @@
+"""OpenAI's ChatKit API for hosted workflows; the only module that talks to OpenAI.
+
+Reference: https://platform.openai.com/docs/api-reference/chatkit. There is no call that refreshes
+or reads a session.
+"""
+
+import asyncio
+import itertools
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import httpx
+import orjson
+import structlog
+from httpx_aiohttp import AiohttpTransport
+
+from session_service import log as logs
+from session_service.errors import (
+    InvalidAPIKey,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+    WorkflowNotConfigured,
+)
+from session_service.openai_errors import Answer, backoff_seconds, error_of, is_retryable
+
+MAX_RETRIES = 2
+PAGE_SIZE = 100
+"""The most that OpenAI gives at once."""
+
+_MAX_ANSWER_BYTES = 1024 * 1024
+_MAX_CONNECTIONS = 1000
+_CONNECT_SECONDS = 5.0
+_KEEPALIVE_SECONDS = 30.0
+"""Below the idle time-outs of what stands in front of such APIs, usually 60 s and more."""
+_LATEST_EXPIRY = 253_402_300_799
+"""The end of the year 9999, where protobuf's Timestamp ends; milliseconds are beyond it."""
+
+# httpx-aiohttp lets some of aiohttp's errors through, as of a status line that is none.
+_CONNECTION_ERRORS = (httpx.HTTPError, aiohttp.ClientError, OSError)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedSession:
+    """What OpenAI makes of a create."""
+
+    id: str
+    client_secret: str = field(repr=False)
+    expires_at: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A thread of a user, or an item of a thread."""
+
+    id: str
+    type: str
+    """Of an item, for example `chatkit.user_message`; empty for a thread."""
+    created_at: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a list; the id of its last entry is the cursor to the next one."""
+
+    entries: tuple[Entry, ...]
+    has_more: bool
+
+
+class ChatKitAPI:
+    """The calls, each within a deadline in event loop time; one instance per process."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        api_key: str | None,
+        workflow_id: str | None,
+        file_upload: bool,
+    ) -> None:
+        self._client = client
+        self._api_key = api_key
+        self._workflow_id = workflow_id
+        self._file_upload = file_upload
+
+    def workflow_id(self) -> str:
+        """Returns the workflow that sessions are made for, once all that takes is configured.
+
+        Raises WorkflowNotConfigured and InvalidAPIKey.
+        """
+        if not self._workflow_id:
+            raise WorkflowNotConfigured(metadata={"cause": "missing"})
+        if not re.fullmatch(r"wf_[A-Za-z0-9_-]+", self._workflow_id):
+            raise WorkflowNotConfigured(metadata={"cause": "malformed"})
+        if not self._api_key:
+            raise InvalidAPIKey(metadata={"cause": "missing"})
+        if not re.fullmatch(r"[\x21-\x7e]+", self._api_key):  # no HTTP header can carry it
+            raise InvalidAPIKey(metadata={"cause": "rejected"})
+        return self._workflow_id
+
+    async def create_session(
+        self, user: str, state_variables: Mapping[str, Any], deadline: float
+    ) -> IssuedSession:
+        """Makes a session. Raises UpstreamError."""
+        answer = await self._call(
+            "POST",
+            "/chatkit/sessions",
+            deadline,
+            body={
+                "user": user,
+                "workflow": {"id": self.workflow_id(), "state_variables": dict(state_variables)},
+                "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
+            },
+        )
+        match answer:
+            case {"id": str(id_), "client_secret": str(secret), "expires_at": int(expires_at)} if (
+                0 < len(id_) <= 256 and secret and 0 < expires_at <= _LATEST_EXPIRY
+            ):
+                return IssuedSession(id_, secret, expires_at)
+        log.error("openai answered a session that cannot be used")
+        raise UpstreamUnavailable
+
+    async def cancel_session(self, session_id: str, deadline: float) -> None:
+        """Ends a session. Raises UpstreamError, WorkflowNotFound for one that OpenAI forgot."""
+        await self._call("POST", f"/chatkit/sessions/{quote(session_id, safe='')}/cancel", deadline)
+
+    async def list_threads(self, user: str, after: str | None, deadline: float) -> Page:
+        """Returns the threads of a user after a cursor, newest first. Raises UpstreamError."""
+        params = {"user": user, "order": "desc"}
+        return await self._list("/chatkit/threads", params, after, deadline)
+
+    async def list_items(self, thread_id: str, after: str | None, deadline: float) -> Page:
+        """Returns the items of a thread after a cursor, oldest first.
+
+        Raises UpstreamError, WorkflowNotFound for a thread that is not there.
+        """
+        path = f"/chatkit/threads/{quote(thread_id, safe='')}/items"
+        return await self._list(path, {"order": "asc"}, after, deadline)
+
+    async def _list(
+        self, path: str, params: dict[str, str], after: str | None, deadline: float
+    ) -> Page:
+        params["limit"] = str(PAGE_SIZE)
+        if after:
+            params["after"] = after
+        match await self._call("GET", path, deadline, params=params):
+            case {"data": list(data), "has_more": bool(has_more)}:
+                entries = tuple(
+                    Entry(entry["id"], str(entry.get("type", "")), entry["created_at"])
+                    for entry in data
+                    if isinstance(entry, dict)
+                    and isinstance(entry.get("id"), str)
+                    and isinstance(entry.get("created_at"), int)
+                )
+                return Page(entries, has_more and bool(entries))
+        log.error("openai answered a list that cannot be used")
+        raise UpstreamUnavailable
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        deadline: float,
+        *,
+        body: object = None,
+        params: Mapping[str, str] | None = None,
+    ) -> object:
+        """Returns the JSON of a success; retries what may pass while there is time for it."""
+        content = None if body is None else orjson.dumps(body)
+        try:
+            async with asyncio.timeout_at(deadline):
+                for retry in itertools.count():
+                    wait = backoff_seconds(retry)
+                    try:
+                        answer = await self._send(method, path, content, params)
+                    except _CONNECTION_ERRORS as error:
+                        log.warning("openai not reached", path=path, error=type(error).__name__)
+                        failure: UpstreamError = UpstreamUnavailable()
+                    else:
+                        if 200 <= answer.status < 300:
+                            return answer.json()
+                        failure = error_of(answer)
+                        if not is_retryable(answer):
+                            raise failure
+                        asked = answer.retry_after_seconds()
+                        wait = wait if asked is None else asked
+                    time_left = deadline - asyncio.get_running_loop().time()
+                    if retry == MAX_RETRIES or wait >= time_left:
+                        raise failure
+                    await asyncio.sleep(wait)
+        except TimeoutError:
+            log.warning("openai did not answer in time", path=path)
+            raise UpstreamTimeout from None
+        raise AssertionError("the loop above ends by itself")
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        params: Mapping[str, str] | None,
+    ) -> Answer:
+        started = time.perf_counter()
+        headers = {
+            "Authorization": f"Bearer {self._api_key}",
+            "X-Client-Request-Id": logs.request_id.get(""),
+        }
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        async with self._client.stream(
+            method, path, content=content, params=params, headers=headers
+        ) as response:
+            answer = Answer(response.status_code, response.headers, await _read(response))
+        problem = {} if answer.status < 400 else self._problem(answer)
+        (log.warning if problem else log.info)(
+            "openai answered",
+            method=method,
+            path=path,
+            status=answer.status,
+            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+            upstream_request_id=answer.headers.get("x-request-id"),
+            **problem,
+        )
+        return answer
+
+    def _problem(self, answer: Answer) -> dict[str, object]:
+        """Returns what OpenAI says of an error, for the log, without the key that it may quote."""
+        error = answer.error()
+        said = {key: error.get(key) for key in ("type", "code", "param")}
+        if answer.status != 401 and self._api_key:
+            said["message"] = str(error.get("message"))[:300].replace(self._api_key, "[key]")
+        return {"error": said}
+
+
+@asynccontextmanager
+async def open_client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Opens the HTTP client that `ChatKitAPI` takes; proxies are taken from the environment."""
+    connector = aiohttp.TCPConnector(
+        limit=_MAX_CONNECTIONS,
+        keepalive_timeout=_KEEPALIVE_SECONDS,
+        ssl=httpx.create_ssl_context(),
+    )
+    session = aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
+    )
+    async with httpx.AsyncClient(
+        base_url=base_url,
+        transport=AiohttpTransport(client=session),
+        timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),  # the rest is the deadline's
+        headers={
+            "OpenAI-Beta": "chatkit_beta=v1",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # so that the limit below is one on what is read
+            "User-Agent": "chatkit-backend",
+        },
+    ) as client:
+        yield client
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """Reads a body; one that is too large or breaks off is as good as none.
+
+    It is not a reason to try again: what the status says has happened.
+    """
+    size = int(response.headers.get("content-length", "0"))
+    chunks: list[bytes] = []
+    try:
+        if size <= _MAX_ANSWER_BYTES:
+            size = 0
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+                chunks.append(chunk)
+                if size > _MAX_ANSWER_BYTES:
+                    break
+    except _CONNECTION_ERRORS as error:
+        log.warning("openai broke off its answer", error=type(error).__name__)
+        return b""
+    if size > _MAX_ANSWER_BYTES:
+        log.warning("openai's answer is too large", limit_bytes=_MAX_ANSWER_BYTES)
+        return b""
+    return b"".join(chunks)

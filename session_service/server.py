@@ -1,0 +1,134 @@
+"""Wires the session service together and runs it until it is told to stop."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+from pydantic import SecretStr
+
+from protos.chatkit.v1 import session_service_pb2, session_service_pb2_grpc
+from session_service.cancellations import Cancellations
+from session_service.config import Settings
+from session_service.interceptors import CallInterceptor
+from session_service.openai_api import ChatKitAPI, open_client
+from session_service.rate_limit import RateLimit
+from session_service.servicers import SessionServicer
+from session_service.sessions import Sessions
+from session_service.stores.base import Store
+from session_service.stores.sqlite import open_sqlite_store
+from session_service.usage import UsageSync
+
+GRACE_SECONDS = 20.0
+"""How long calls in flight may take after SIGTERM."""
+
+_SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
+_NAMES = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+
+_OPTIONS = (
+    # The largest request is a user's context: the gateway takes no more than 64 KiB of it.
+    ("grpc.max_receive_message_length", 256 * 1024),
+    ("grpc.max_metadata_size", 16 * 1024),
+    # Two processes on one port would share its connections: better that the second fails.
+    ("grpc.so_reuseport", 0),
+    # Gateways ping idle connections every 30 s, see gateway/channel.py.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Server:
+    """A running session service."""
+
+    port: int
+    _grpc: grpc.aio.Server
+    _health: health_aio.HealthServicer
+    _sessions: Sessions
+    _cancellations: Cancellations
+
+    async def drain(self) -> None:
+        """Takes no more calls and finishes those that have begun, for `GRACE_SECONDS` at most."""
+        await self._health.enter_graceful_shutdown()
+        await self._grpc.stop(GRACE_SECONDS)
+        await self._sessions.drain()
+        await self._cancellations.drain()
+
+
+class CannotStart(Exception):
+    """Something outside of this process is in the way; the message says what."""
+
+
+@contextlib.asynccontextmanager
+async def serve(settings: Settings) -> AsyncIterator[Server]:
+    """Runs the service until the block ends. Raises CannotStart."""
+    async with contextlib.AsyncExitStack() as stack:
+        store = await _open_store(settings.database_url, stack)
+        api = ChatKitAPI(
+            await stack.enter_async_context(open_client(settings.openai_base_url)),
+            api_key=_plain(settings.openai_api_key),
+            workflow_id=settings.openai_chatkit_workflow_id,
+            file_upload="file_upload" in settings.chatkit_tools,
+        )
+        cancellations = Cancellations(store, api)
+        sessions = Sessions(
+            store,
+            api,
+            RateLimit(settings.chatkit_sessions_per_minute),
+            cancellations,
+            settings.chatkit_timeout_seconds,
+        )
+        background = [cancellations.run()]
+        if interval := settings.chatkit_usage_sync_seconds:
+            background.append(UsageSync(store, api, interval).run())
+        await stack.enter_async_context(_running(background))
+
+        health = health_aio.HealthServicer()
+        server = grpc.aio.server(interceptors=[CallInterceptor()], options=_OPTIONS)
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(
+            SessionServicer(sessions, store, settings.chatkit_timeout_seconds), server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        reflection.enable_server_reflection((*_NAMES, reflection.SERVICE_NAME), server)
+        try:
+            port = server.add_insecure_port(settings.session_service_listen)
+        except RuntimeError as error:
+            address = settings.session_service_listen
+            raise CannotStart(
+                f"cannot listen on {address}: in use, or not an address of this machine"
+            ) from error
+        await server.start()
+        stack.push_async_callback(server.stop, None)
+        for name in ("", *_NAMES):
+            await health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        yield Server(port, server, health, sessions, cancellations)
+
+
+async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:
+    try:
+        return await stack.enter_async_context(open_sqlite_store(url.removeprefix("sqlite:///")))
+    except (OSError, sqlite3.Error) as error:
+        raise CannotStart(f"cannot use the database {url}: {error}") from error
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value().strip() if secret else None
+
+
+@contextlib.asynccontextmanager
+async def _running(coroutines: list[Coroutine[None, None, None]]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

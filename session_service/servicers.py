@@ -1,0 +1,169 @@
+"""chatkit.v1.SessionService: translates between protobuf and the domain, and decides nothing."""
+
+import asyncio
+import base64
+import binascii
+from typing import TypeAlias
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from protos.chatkit.v1 import session_service_pb2 as pb
+from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
+from session_service.errors import InvalidArgument
+from session_service.sessions import Sessions, Status, now_ms, status_of
+from session_service.statistics import date_of, statistics
+from session_service.stores.base import Day, Session, StateVariables, Store
+
+Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+
+_STATUSES = {
+    Status.ACTIVE: pb.SESSION_STATUS_ACTIVE,
+    Status.EXPIRED: pb.SESSION_STATUS_EXPIRED,
+    Status.REFRESHED: pb.SESSION_STATUS_REFRESHED,
+    Status.DELETED: pb.SESSION_STATUS_DELETED,
+}
+_MARGIN = 0.1
+_MAX_MARGIN_SECONDS = 0.25
+"""We end a little before our caller's deadline, so that they hear the reason and not just that."""
+
+
+class SessionServicer(pb_grpc.SessionServiceServicer):
+    """The six calls of the contract."""
+
+    def __init__(self, sessions: Sessions, store: Store, timeout_seconds: float) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._timeout_seconds = timeout_seconds
+
+    async def CreateSession(
+        self, request: pb.CreateSessionRequest, context: Context
+    ) -> pb.CreateSessionResponse:
+        issued = await self._sessions.create(
+            request.user_id, _state_variables(request), self._deadline(context)
+        )
+        return pb.CreateSessionResponse(
+            session=_message(issued.session), client_secret=issued.client_secret
+        )
+
+    async def RefreshSession(
+        self, request: pb.RefreshSessionRequest, context: Context
+    ) -> pb.RefreshSessionResponse:
+        issued = await self._sessions.refresh(
+            request.user_id, request.client_secret, self._deadline(context)
+        )
+        return pb.RefreshSessionResponse(
+            session=_message(issued.session), client_secret=issued.client_secret
+        )
+
+    async def GetSession(
+        self, request: pb.GetSessionRequest, context: Context
+    ) -> pb.GetSessionResponse:
+        session = await self._sessions.get(request.user_id, request.session_id)
+        return pb.GetSessionResponse(session=_message(session))
+
+    async def DeleteSession(
+        self, request: pb.DeleteSessionRequest, context: Context
+    ) -> pb.DeleteSessionResponse:
+        session = await self._sessions.delete(request.user_id, request.session_id)
+        return pb.DeleteSessionResponse(session=_message(session))
+
+    async def ListSessions(
+        self, request: pb.ListSessionsRequest, context: Context
+    ) -> pb.ListSessionsResponse:
+        page, following = await self._sessions.list(
+            None if request.all_users else request.user_id,
+            request.page_size,
+            _parse_page_token(request.page_token),
+        )
+        return pb.ListSessionsResponse(
+            sessions=[_message(session) for session in page],
+            next_page_token=_page_token(following),
+        )
+
+    async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
+        stats = await statistics(
+            self._store,
+            None if request.all_users else request.user_id,
+            request.days if request.HasField("days") else None,
+        )
+        totals = stats.totals
+        return pb.GetStatsResponse(
+            total_sessions=totals.sessions,
+            active_sessions=stats.active,
+            sessions_today=stats.today.sessions,
+            total_messages=totals.messages,
+            messages_today=stats.today.messages,
+            refreshes=totals.refreshes,
+            deleted_sessions=totals.deleted,
+            failures=totals.failures,
+            average_session_duration_seconds=stats.average_duration_seconds,
+            last_activity=_timestamp(totals.last_activity_ms),
+            messages_updated_at=_timestamp(totals.messages_updated_ms),
+            daily=[_daily(day) for day in stats.daily],
+        )
+
+    def _deadline(self, context: Context) -> float:
+        """Returns our limit or the caller's, whichever is first, in event loop time."""
+        remaining = context.time_remaining()
+        seconds = min(self._timeout_seconds, float("inf") if remaining is None else remaining)
+        margin = min(seconds * _MARGIN, _MAX_MARGIN_SECONDS)
+        return asyncio.get_running_loop().time() + seconds - margin
+
+
+def _message(session: Session) -> pb.Session:
+    return pb.Session(
+        id=session.id,
+        user_id=session.user_id,
+        status=_STATUSES[status_of(session, now_ms())],
+        workflow_id=session.workflow_id,
+        created_at=_timestamp(session.created_ms),
+        expires_at=_timestamp(session.expires_ms),
+        deleted_at=_timestamp(session.deleted_ms),
+        refreshed_from=session.refreshed_from or "",
+        refreshed_to=session.refreshed_to or "",
+    )
+
+
+def _daily(day: Day) -> pb.DailyStats:
+    return pb.DailyStats(
+        date=date_of(day.day),
+        sessions=day.sessions,
+        messages=day.messages,
+        refreshes=day.refreshes,
+        failures=day.failures,
+    )
+
+
+def _timestamp(at_ms: int | None) -> Timestamp | None:
+    if at_ms is None:
+        return None
+    seconds, milliseconds = divmod(at_ms, 1000)
+    return Timestamp(seconds=seconds, nanos=milliseconds * 1_000_000)
+
+
+def _state_variables(request: pb.CreateSessionRequest) -> StateVariables:
+    variables: dict[str, str | int | float | bool] = {}
+    for key, variable in request.state_variables.items():
+        kind = variable.WhichOneof("kind")
+        if kind is None:
+            raise InvalidArgument("state_variables", f"{key!r} has no value")
+        variables[key] = getattr(variable, kind)
+    return variables
+
+
+def _page_token(following: tuple[int, str] | None) -> str:
+    if following is None:
+        return ""
+    created_ms, session_id = following
+    return base64.urlsafe_b64encode(f"{created_ms} {session_id}".encode()).decode()
+
+
+def _parse_page_token(token: str) -> tuple[int, str] | None:
+    if not token:
+        return None
+    try:
+        created_ms, _, session_id = base64.urlsafe_b64decode(token).decode().partition(" ")
+        return int(created_ms), session_id
+    except (binascii.Error, ValueError):
+        raise InvalidArgument("page_token", "must be the next_page_token of an answer") from None

@@ -1,0 +1,1 @@
+"""Where sessions and statistics are kept: one protocol, one implementation per database."""

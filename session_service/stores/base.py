@@ -1,0 +1,168 @@
+"""What every store keeps and promises; one contract suite in the tests holds each of them to it.
+
+Times are integer milliseconds since the epoch, UTC; `day` is days since the epoch, UTC. What a
+coroutine of a store did is durable when it returns. A store that cannot work raises
+`errors.Unavailable`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+StateVariables = Mapping[str, str | int | float | bool]
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One ChatKit session at OpenAI, without its client secret.
+
+    A refresh makes another one in the same chain. For people and in the statistics the chain is the
+    session: it counts once, lasts until the expiry of its newest secret, and is deleted as a whole.
+    """
+
+    id: str
+    root_id: str
+    """The first of the chain; its own id for a session that replaced none."""
+    user_id: str
+    workflow_id: str
+    created_ms: int
+    expires_ms: int
+    """A whole second, as OpenAI gives it."""
+    deleted_ms: int | None = None
+    refreshed_from: str | None = None
+    refreshed_to: str | None = None
+    state_variables: StateVariables = field(default_factory=dict)
+
+    @property
+    def ends_ms(self) -> int:
+        """When it ends if nothing else happens: not before it began, whatever the clocks say."""
+        return max(self.expires_ms, self.created_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The counters of a user, or of everybody, since the beginning."""
+
+    sessions: int = 0
+    messages: int = 0
+    refreshes: int = 0
+    deleted: int = 0
+    failures: int = 0
+    duration_ms: int = 0
+    """Of all sessions, each as if it had reached its end already."""
+    last_activity_ms: int | None = None
+    messages_updated_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The counters of one day."""
+
+    day: int
+    sessions: int = 0
+    messages: int = 0
+    refreshes: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """Everything that statistics are made from."""
+
+    totals: Totals
+    active: int
+    """Sessions whose end is still to come."""
+    remaining_ms: int
+    """How long those still have, added up."""
+    days: Sequence[Day]
+    """Days on which something was counted, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageUser:
+    """A user whose messages at OpenAI may have to be counted."""
+
+    user_id: str
+    active_until_ms: int
+    """No message of theirs can be newer than this, as their last secret expires then."""
+    idle_rounds: int
+    """How often in a row nothing new was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageThread:
+    """How far the messages of a thread have been counted."""
+
+    thread_id: str
+    cursor: str
+    """The last item that was counted; empty before the first."""
+
+
+class DuplicateSession(Exception):
+    """The id or the secret of a new session belongs to another one already."""
+
+
+class Store(Protocol):
+    """Sessions and their statistics, counted in the transaction that changes what they count."""
+
+    async def add(self, session: Session, secret_hash: bytes) -> None:
+        """Keeps a new session. Raises DuplicateSession."""
+
+    async def replace(self, session: Session, secret_hash: bytes) -> bool:
+        """Keeps the refresh of `session.refreshed_from`. Raises DuplicateSession.
+
+        Returns False, and keeps nothing, if that has been deleted meanwhile.
+        """
+
+    async def delete(self, root_id: str, at_ms: int, cancel_again_ms: int) -> Sequence[str]:
+        """Deletes a chain. Returns those of it that OpenAI has to cancel: none but the first time.
+
+        They become due for another try at `cancel_again_ms`, unless `cancelled` is called first.
+        """
+
+    async def get(self, session_id: str) -> Session | None: ...
+
+    async def get_by_secret(self, secret_hash: bytes) -> Session | None: ...
+
+    async def list(
+        self, user_id: str | None, limit: int, before: tuple[int, str] | None
+    ) -> Sequence[Session]:
+        """Lists sessions of a user or of everybody, newest first, below (created_ms, id)."""
+
+    async def count_failure(self, user_id: str, at_ms: int) -> None: ...
+
+    async def rollup(self, user_id: str | None, now_ms: int, first_day: int) -> Rollup:
+        """Returns the counters of a user or of everybody, at the same cost for any number."""
+
+    async def claim_cancels(self, now_ms: int, again_ms: int, limit: int) -> Sequence[str]:
+        """Returns sessions that OpenAI still has to cancel; they become due again at `again_ms`."""
+
+    async def cancelled(self, session_id: str) -> None:
+        """OpenAI has cancelled the session: it is due no more."""
+
+    async def claim_usage(self, now_ms: int, again_ms: int, limit: int) -> Sequence[UsageUser]:
+        """Returns users whose messages are due to be counted; due again at `again_ms`."""
+
+    async def known_threads(self, user_id: str, thread_ids: Sequence[str]) -> frozenset[str]:
+        """Returns those of `thread_ids` that `add_threads` has been given."""
+
+    async def add_threads(self, user_id: str, thread_ids: Sequence[str]) -> None:
+        """Keeps threads whose messages are to be counted; known ones are left as they are."""
+
+    async def threads(self, user_id: str, recent: int, stale: int) -> Sequence[UsageThread]:
+        """Returns the threads with the newest messages and those looked at longest ago."""
+
+    async def count_messages(
+        self, user_id: str, thread: UsageThread, cursor: str, times_ms: Sequence[int], at_ms: int
+    ) -> bool:
+        """Counts messages and moves the thread's cursor, or neither (False) if that was moved."""
+
+    async def thread_is_gone(self, user_id: str, thread_id: str) -> None:
+        """OpenAI has the thread no more: it is not looked at again, and what was counted stays."""
+
+    async def usage_counted(
+        self, user_id: str, at_ms: int, next_ms: int | None, idle_rounds: int
+    ) -> None:
+        """Their messages are counted as of `at_ms`; due next then or, None, at the next session."""

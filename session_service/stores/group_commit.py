@@ -1,0 +1,95 @@
+"""One thread that writes to one SQLite connection, committing together what queued up meanwhile.
+
+A durable commit costs a disk flush, whatever is in it. So while one runs, the next writes queue up
+and share the following one; each caller hears of its own write after the commit that holds it.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_MAX_GROUP = 512
+"""Bounds how long the first of a group waits for the others."""
+
+
+@dataclass(slots=True)
+class _Write:
+    work: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: Exception | None = None
+
+
+class GroupCommitWriter:
+    """Runs functions of a connection in transactions, for the event loop that made it."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work` in the next transaction and returns what it returned, once that is committed.
+
+        What `work` raises is raised here and undoes this write alone. A commit that fails fails all
+        it held.
+        """
+        write = _Write(work, self._loop.create_future())
+        self._queue.put(write)
+        result: T = await write.future
+        return result
+
+    async def close(self) -> None:
+        """Finishes what is queued."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._db.close()
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            group = [self._queue.get()]
+            while len(group) < _MAX_GROUP and not self._queue.empty():
+                group.append(self._queue.get())
+            stopping = None in group
+            writes = [write for write in group if write is not None]
+            if writes:
+                _commit(self._db, writes)
+                self._loop.call_soon_threadsafe(_settle, writes)
+
+
+def _commit(db: sqlite3.Connection, writes: list[_Write]) -> None:
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        for write in writes:
+            db.execute("SAVEPOINT one")
+            try:
+                write.result = write.work(db)
+            except Exception as error:
+                write.error = error
+                db.execute("ROLLBACK TO one")
+            db.execute("RELEASE one")
+        db.execute("COMMIT")
+    except sqlite3.Error as error:  # locked, disk full, read-only: nothing of the group is stored
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        for write in writes:
+            write.error = error
+
+
+def _settle(writes: list[_Write]) -> None:
+    for write in writes:
+        if write.future.done():  # the caller has gone away
+            continue
+        if write.error is not None:
+            write.future.set_exception(write.error)
+        else:
+            write.future.set_result(write.result)

@@ -1,0 +1,371 @@
+"""The embedded store: one SQLite file, one writer thread with grouped commits, some readers."""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+import structlog
+
+from session_service.errors import Unavailable
+from session_service.stores import sqlite_rollups as rollups
+from session_service.stores.base import (
+    DAY_MS,
+    DuplicateSession,
+    Rollup,
+    Session,
+    UsageThread,
+    UsageUser,
+)
+from session_service.stores.group_commit import GroupCommitWriter
+from session_service.stores.sqlite_schema import migrate
+
+T = TypeVar("T")
+
+_BUSY_SECONDS = 5
+"""How long to wait for another process that has locked the file."""
+_READERS = 2
+
+
+_SESSION = (
+    "id, root_id, user_id, workflow_id, created_ms, expires_ms, deleted_ms, refreshed_from,"
+    " refreshed_to, state_variables"
+)
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def open_sqlite_store(path: str) -> AsyncIterator["SQLiteStore"]:
+    """Opens the file, made and migrated where that is needed, readable by this system user alone.
+
+    Raises OSError or sqlite3.Error where it cannot be used.
+    """
+    db = await asyncio.to_thread(_open, path)
+    writer = GroupCommitWriter(db)
+    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+    try:
+        yield SQLiteStore(path, writer, readers)
+    finally:
+        readers.shutdown()
+        await writer.close()
+
+
+class SQLiteStore:
+    """See `base.Store`."""
+
+    def __init__(self, path: str, writer: GroupCommitWriter, readers: ThreadPoolExecutor) -> None:
+        self._path = path
+        self._writer = writer
+        self._readers = readers
+        self._local = threading.local()
+
+    # Sessions
+
+    async def add(self, session: Session, secret_hash: bytes) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            _insert(db, session, secret_hash)
+            user_id, now_ms = session.user_id, session.created_ms
+            rollups.add_to_day(db, user_id, now_ms // DAY_MS, "sessions", 1)
+            rollups.add_to_totals(db, user_id, sessions=1, duration_ms=session.ends_ms - now_ms)
+            rollups.active_at(db, user_id, now_ms)
+            rollups.add_ending(db, user_id, session.ends_ms, now_ms)
+
+        await self._write(work)
+
+    async def replace(self, session: Session, secret_hash: bytes) -> bool:
+        def work(db: sqlite3.Connection) -> bool:
+            ends_ms, deleted_ms = db.execute(
+                "SELECT ends_ms, deleted_ms FROM sessions WHERE id = ?", (session.root_id,)
+            ).fetchone()
+            if deleted_ms is not None:
+                return False
+            _insert(db, session, secret_hash)
+            db.execute(
+                "UPDATE sessions SET refreshed_to = ? WHERE id = ?",
+                (session.id, session.refreshed_from),
+            )
+            db.execute(
+                "UPDATE sessions SET ends_ms = ? WHERE id = ?",
+                (session.ends_ms, session.root_id),
+            )
+            user_id, now_ms = session.user_id, session.created_ms
+            rollups.add_to_day(db, user_id, now_ms // DAY_MS, "refreshes", 1)
+            rollups.add_to_totals(db, user_id, refreshes=1, duration_ms=session.ends_ms - ends_ms)
+            rollups.active_at(db, user_id, now_ms)
+            rollups.remove_ending(db, user_id, ends_ms)
+            rollups.add_ending(db, user_id, session.ends_ms, now_ms)
+            return True
+
+        return await self._write(work)
+
+    async def delete(self, root_id: str, at_ms: int, cancel_again_ms: int) -> Sequence[str]:
+        def work(db: sqlite3.Connection) -> Sequence[str]:
+            user_id, created_ms, ends_ms, deleted_ms = db.execute(
+                "SELECT user_id, created_ms, ends_ms, deleted_ms FROM sessions WHERE id = ?",
+                (root_id,),
+            ).fetchone()
+            if deleted_ms is not None:
+                return ()
+            ended_ms = max(at_ms, created_ms)  # the clock may have been set back
+            chain = "(id = ?1 OR (root_id = ?1 AND refreshed_from IS NOT NULL))"
+            db.execute(f"UPDATE sessions SET deleted_ms = ?2 WHERE {chain}", (root_id, ended_ms))
+            to_cancel = db.execute(
+                f"UPDATE sessions SET cancel_ms = ?2 WHERE {chain} AND expires_ms > ?3"
+                " RETURNING id",
+                (root_id, cancel_again_ms, at_ms),
+            ).fetchall()
+            rollups.add_to_totals(db, user_id, deleted=1, duration_ms=ended_ms - ends_ms)
+            rollups.active_at(db, user_id, at_ms)
+            rollups.remove_ending(db, user_id, ends_ms)
+            return [session_id for (session_id,) in to_cancel]
+
+        return await self._write(work)
+
+    async def get(self, session_id: str) -> Session | None:
+        return await self._read(lambda db: _select(db, "id = ?", session_id))
+
+    async def get_by_secret(self, secret_hash: bytes) -> Session | None:
+        return await self._read(lambda db: _select(db, "secret_hash = ?", secret_hash))
+
+    async def list(
+        self, user_id: str | None, limit: int, before: tuple[int, str] | None
+    ) -> Sequence[Session]:
+        conditions: list[str] = []
+        parameters: list[str | int] = []
+        if user_id is not None:
+            conditions.append("user_id = ?")
+            parameters.append(user_id)
+        if before is not None:
+            conditions.append("(created_ms, id) < (?, ?)")
+            parameters.extend(before)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        sql = f"SELECT {_SESSION} FROM sessions {where} ORDER BY created_ms DESC, id DESC LIMIT ?"
+        return await self._read(
+            lambda db: [_session(row) for row in db.execute(sql, (*parameters, limit))]
+        )
+
+    async def claim_cancels(self, now_ms: int, again_ms: int, limit: int) -> Sequence[str]:
+        def work(db: sqlite3.Connection) -> Sequence[str]:
+            db.execute(
+                "UPDATE sessions SET cancel_ms = NULL"
+                " WHERE cancel_ms IS NOT NULL AND expires_ms <= ?",
+                (now_ms,),
+            )
+            due = db.execute(
+                "UPDATE sessions SET cancel_ms = ? WHERE id IN"
+                " (SELECT id FROM sessions WHERE cancel_ms <= ? ORDER BY cancel_ms LIMIT ?)"
+                " RETURNING id",
+                (again_ms, now_ms, limit),
+            )
+            return [session_id for (session_id,) in due]
+
+        return await self._write(work)
+
+    async def cancelled(self, session_id: str) -> None:
+        await self._write(
+            lambda db: db.execute(
+                "UPDATE sessions SET cancel_ms = NULL WHERE id = ?", (session_id,)
+            )
+        )
+
+    # Statistics
+
+    async def count_failure(self, user_id: str, at_ms: int) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            rollups.add_to_day(db, user_id, at_ms // DAY_MS, "failures", 1)
+            rollups.add_to_totals(db, user_id, failures=1)
+
+        await self._write(work)
+
+    async def rollup(self, user_id: str | None, now_ms: int, first_day: int) -> Rollup:
+        scope = rollups.EVERYBODY if user_id is None else user_id
+
+        return await self._read(lambda db: rollups.read(db, scope, now_ms, first_day))
+
+    # Messages at OpenAI
+
+    async def claim_usage(self, now_ms: int, again_ms: int, limit: int) -> Sequence[UsageUser]:
+        def work(db: sqlite3.Connection) -> Sequence[UsageUser]:
+            due = db.execute(
+                "SELECT user_id, active_until_ms, idle_rounds FROM usage_users"
+                " WHERE due_ms <= ? ORDER BY due_ms LIMIT ?",
+                (now_ms, limit),
+            ).fetchall()
+            db.executemany(
+                "UPDATE usage_users SET due_ms = ? WHERE user_id = ?",
+                [(again_ms, user_id) for user_id, *_ in due],
+            )
+            return [UsageUser(*user) for user in due]
+
+        return await self._write(work)
+
+    async def known_threads(self, user_id: str, thread_ids: Sequence[str]) -> frozenset[str]:
+        marks = ", ".join("?" * len(thread_ids))
+        sql = f"SELECT thread_id FROM usage_threads WHERE user_id = ? AND thread_id IN ({marks})"
+        rows = await self._read(lambda db: db.execute(sql, (user_id, *thread_ids)).fetchall())
+        return frozenset(thread_id for (thread_id,) in rows)
+
+    async def add_threads(self, user_id: str, thread_ids: Sequence[str]) -> None:
+        await self._write(
+            lambda db: db.executemany(
+                "INSERT INTO usage_threads (user_id, thread_id) VALUES (?, ?)"
+                " ON CONFLICT DO NOTHING",
+                [(user_id, thread_id) for thread_id in thread_ids],
+            )
+        )
+
+    async def threads(self, user_id: str, recent: int, stale: int) -> Sequence[UsageThread]:
+        sql = (
+            "SELECT thread_id, cursor FROM usage_threads WHERE user_id = ?1 AND thread_id IN ("
+            " SELECT thread_id FROM (SELECT thread_id FROM usage_threads WHERE user_id = ?1"
+            " AND NOT gone ORDER BY last_message_ms DESC LIMIT ?2)"
+            " UNION SELECT thread_id FROM (SELECT thread_id FROM usage_threads WHERE user_id = ?1"
+            " AND NOT gone ORDER BY checked_ms LIMIT ?3))"
+        )
+        return await self._read(
+            lambda db: [UsageThread(*row) for row in db.execute(sql, (user_id, recent, stale))]
+        )
+
+    async def count_messages(
+        self, user_id: str, thread: UsageThread, cursor: str, times_ms: Sequence[int], at_ms: int
+    ) -> bool:
+        def work(db: sqlite3.Connection) -> bool:
+            moved = db.execute(
+                "UPDATE usage_threads SET cursor = ?, checked_ms = ?,"
+                " last_message_ms = max(last_message_ms, ?)"
+                " WHERE user_id = ? AND thread_id = ? AND cursor = ?",
+                (cursor, at_ms, max(times_ms, default=0), user_id, thread.thread_id, thread.cursor),
+            )
+            if not moved.rowcount:
+                return False
+            for day, number in Counter(time_ms // DAY_MS for time_ms in times_ms).items():
+                rollups.add_to_day(db, user_id, day, "messages", number)
+            if times_ms:
+                rollups.add_to_totals(db, user_id, messages=len(times_ms))
+                rollups.active_at(db, user_id, max(times_ms))
+            return True
+
+        return await self._write(work)
+
+    async def thread_is_gone(self, user_id: str, thread_id: str) -> None:
+        await self._write(
+            lambda db: db.execute(
+                "UPDATE usage_threads SET gone = 1 WHERE user_id = ? AND thread_id = ?",
+                (user_id, thread_id),
+            )
+        )
+
+    async def usage_counted(
+        self, user_id: str, at_ms: int, next_ms: int | None, idle_rounds: int
+    ) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE usage_users SET due_ms = ?, idle_rounds = ? WHERE user_id = ?",
+                (next_ms, idle_rounds, user_id),
+            )
+            db.executemany(
+                "INSERT INTO totals (scope, messages_updated_ms) VALUES (?1, ?2)"
+                " ON CONFLICT DO UPDATE SET messages_updated_ms = ?2",
+                [(user_id, at_ms), (rollups.EVERYBODY, at_ms)],
+            )
+
+        await self._write(work)
+
+    # Threads
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with _driver_errors():
+            return await self._writer.write(work)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with _driver_errors():
+            return await asyncio.get_running_loop().run_in_executor(
+                self._readers, lambda: work(self._reader())
+            )
+
+    def _reader(self) -> sqlite3.Connection:
+        if not hasattr(self._local, "db"):
+            self._local.db = _connect(self._path)
+            self._local.db.execute("PRAGMA query_only = ON")
+        db: sqlite3.Connection = self._local.db
+        return db
+
+
+@contextmanager
+def _driver_errors() -> Iterator[None]:
+    """Logs what the database said in full, and tells callers no more than that it failed."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        log.error("store failed", error=f"{type(error).__name__}: {error}")
+        raise Unavailable from error
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def _open(path: str) -> sqlite3.Connection:
+    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    db = _connect(path)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _insert(db: sqlite3.Connection, session: Session, secret_hash: bytes) -> None:
+    try:
+        db.execute(
+            "INSERT INTO sessions (id, root_id, user_id, workflow_id, secret_hash, state_variables,"
+            " created_ms, expires_ms, ends_ms, refreshed_from)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                session.id,
+                session.root_id,
+                session.user_id,
+                session.workflow_id,
+                secret_hash,
+                orjson.dumps(session.state_variables).decode(),
+                session.created_ms,
+                session.expires_ms,
+                session.ends_ms if session.root_id == session.id else None,
+                session.refreshed_from,
+            ),
+        )
+    except sqlite3.IntegrityError as error:
+        raise DuplicateSession(session.id) from error
+    db.execute(
+        "INSERT INTO usage_users (user_id, active_until_ms, due_ms) VALUES (?1, ?2, ?3)"
+        " ON CONFLICT DO UPDATE SET active_until_ms = max(active_until_ms, ?2), due_ms = ?3,"
+        " idle_rounds = 0",
+        (session.user_id, session.expires_ms, session.created_ms),
+    )
+
+
+def _select(db: sqlite3.Connection, where: str, value: str | bytes) -> Session | None:
+    row = db.execute(f"SELECT {_SESSION} FROM sessions WHERE {where}", (value,)).fetchone()
+    return _session(row) if row else None
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    *columns, state_variables = row
+    columns.append(orjson.loads(state_variables))
+    return Session(*columns)
