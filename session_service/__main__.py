@@ -7,7 +7,7 @@ import sys
 import structlog
 import uvloop
 
-from session_service import log as logs
+from runtime import log as logs
 from session_service.config import Settings, load_settings
 from session_service.server import CannotStart, serve
 

@@ -1,8 +1,6 @@
 """One interceptor around every call of ours: its request id, its log line, its error's status."""
 
-import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
@@ -10,7 +8,7 @@ import grpc
 import structlog
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
-from session_service import log as logs
+from runtime import log as logs
 from session_service.errors import ServiceError
 
 STATUS_CODES = {
@@ -34,7 +32,6 @@ STATUS_CODES = {
 """The status code of every reason, as the contract's table has it."""
 
 REQUEST_ID_KEY = "x-request-id"
-_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 _DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the session service"
 
 log = structlog.get_logger()
@@ -67,8 +64,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 def _wrap(call: Call, method: str) -> Call:
     async def wrapped(request: Any, context: Context) -> Any:
         started = time.perf_counter()
-        request_id = _request_id(context)
-        logs.request_id.set(request_id)
+        request_id = logs.begin_request(_proposed_request_id(context))
         metadata = ((REQUEST_ID_KEY, request_id),)
         outcome = "CANCELLED"
         try:
@@ -104,9 +100,8 @@ def _status(error: ServiceError) -> grpc.Status:
     return to_status(STATUS_CODES[error.reason], str(error), details)
 
 
-def _request_id(context: Context) -> str:
-    """Returns the caller's request id if it is sane, else a new one."""
+def _proposed_request_id(context: Context) -> str | None:
     for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+        if key == REQUEST_ID_KEY and isinstance(value, str):
             return value
-    return uuid.uuid4().hex
+    return None

@@ -20,7 +20,7 @@ import orjson
 import structlog
 from httpx_aiohttp import AiohttpTransport
 
-from session_service import log as logs
+from runtime import log as logs
 from session_service.errors import (
     InvalidAPIKey,
     UpstreamError,

@@ -1,7 +1,9 @@
 """Structured logs: a JSON object a line, or readable lines on a terminal; the libraries' too."""
 
 import logging
+import re
 import sys
+import uuid
 from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -13,7 +15,9 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
 
 request_id: ContextVar[str] = ContextVar("request_id")
-"""Names the request in every log line and towards OpenAI; set where a request enters."""
+"""Names the request in every log line and on the wire; set where a request enters."""
+
+_SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
 def configure(level: LogLevel, log_format: LogFormat | None) -> None:
@@ -30,12 +34,7 @@ def configure(level: LogLevel, log_format: LogFormat | None) -> None:
     rendered: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
         if console
-        else [
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(
-                lambda event, **_: orjson.dumps(event, default=str).decode()
-            ),
-        ]
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_json)]
     )
     structlog.configure(
         processors=[*shared, *rendered],
@@ -55,7 +54,19 @@ def configure(level: LogLevel, log_format: LogFormat | None) -> None:
     )
 
 
+def begin_request(proposed: str | None) -> str:
+    """Names the current request as its caller proposed, if that is sane, else anew."""
+    name = proposed if proposed and _SANE_REQUEST_ID.fullmatch(proposed) else uuid.uuid4().hex
+    request_id.set(name)
+    return name
+
+
 def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if current := request_id.get(None):
         event["request_id"] = current
     return event
+
+
+def _json(event: dict[str, Any], **_: Any) -> str:
+    first = {key: event.pop(key) for key in ("timestamp", "level", "event")}
+    return orjson.dumps(first | event, default=str).decode()

@@ -1,0 +1,111 @@
+"""`python -m gateway`: one process, settings from the environment and `.env`."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+
+import jwt
+import structlog
+import uvicorn
+import uvloop
+
+from gateway.app import create_app
+from gateway.config import Settings, load_settings
+from gateway.http_protocol import HTTPProtocol
+from runtime import log as logs
+
+GRACE_SECONDS = 20
+"""How long requests in flight may take after SIGTERM."""
+
+_MIN_SECRET_BYTES = 32
+_BACKLOG = 2048
+_NOISE = (
+    "Invalid HTTP request received.",
+    "Unsupported upgrade request.",
+    "No supported WebSocket library detected.",
+)
+
+log = structlog.get_logger()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, with our signal handling: its own ends the process with -15, not with 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._drain)
+        yield
+
+    def _drain(self) -> None:
+        if not self.should_exit:
+            log.info("gateway draining")
+        self.should_exit = True
+
+
+async def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. Exits with a message where it cannot start."""
+    listener = _listen(settings.gateway_listen)
+    server = Server(
+        uvicorn.Config(
+            create_app(settings),
+            http=HTTPProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    log.info("gateway listening", address=address, session_service=settings.session_service_target)
+    await server.serve(sockets=[listener])
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, protocol, _, endpoint = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # asyncio turns Nagle's algorithm off only where the socket says that it is TCP.
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(endpoint)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        sys.exit(f"gateway cannot start: it cannot listen on {address}: {error.strerror}")
+    return listener
+
+
+def _warn_of_short_secret(settings: Settings) -> None:
+    # Ours to say once, not PyJWT's with every request.
+    warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
+    secret = settings.jwt_secret
+    if secret and len(secret.get_secret_value().encode()) < _MIN_SECRET_BYTES:
+        log.warning("JWT_SECRET is short", remedy="use at least 32 random bytes (RFC 7518, 3.2)")
+
+
+def main() -> None:
+    settings = load_settings()
+    logs.configure(settings.log_level, settings.log_format)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    _warn_of_short_secret(settings)
+    uvloop.run(run(settings))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leaves out what anybody can make uvicorn write, over and over."""
+    return not record.getMessage().startswith(_NOISE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Wires the gateway together: one ASGI application."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+from grpc_health.v1 import health_pb2_grpc
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from gateway.auth import Authenticator
+from gateway.channel import open_channel
+from gateway.config import Settings
+from gateway.errors import APIError, error_response, json_response
+from gateway.jwks import KeySet
+from gateway.middleware import CORS, RequestContext, SizeLimit
+from gateway.routes import ROUTES, State
+from gateway.texts import language_of
+from protos.chatkit.v1 import session_service_pb2_grpc
+from runtime import log as logs
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """Returns the application; its lifespan opens the channel to the session service."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[State]:
+        async with (
+            open_channel(settings.session_service_target) as channel,
+            httpx.AsyncClient() as client,
+        ):
+            url = settings.jwt_jwks_url
+            yield State(
+                authenticator=Authenticator(
+                    secret=settings.jwt_secret,
+                    keys=KeySet(client, url) if url else None,
+                    issuer=settings.jwt_issuer,
+                    audience=settings.jwt_audience,
+                    user_claim=settings.jwt_user_claim,
+                    admin_user_ids=settings.admin_user_ids,
+                ),
+                sessions=session_service_pb2_grpc.SessionServiceStub(channel),
+                # types-grpcio-health-checking does not know the calls of its stub.
+                check_health=health_pb2_grpc.HealthStub(channel).Check,  # type: ignore[attr-defined]
+                timeout_seconds=settings.chatkit_timeout_seconds,
+            )
+
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(SizeLimit)],
+        exception_handlers={
+            APIError: _on_api_error,
+            HTTPException: _on_http_exception,
+            Exception: _on_defect,
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    # Around Starlette, not in it: its own answer to a crash comes from outside its middleware.
+    return RequestContext(CORS(app, settings.cors_allow_origins))
+
+
+def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, APIError)
+    language = language_of(request.headers.get("accept-language"))
+    return error_response(error, logs.request_id.get(), language)
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    """Answers for Starlette: there is no such route, or not with that method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code != 405:
+        return _on_api_error(request, APIError("NOT_FOUND"))
+    methods = sorted((error.headers or {})["Allow"].split(", "))
+    headers = {"Allow": ", ".join((*methods, "OPTIONS"))}
+    if request.method == "OPTIONS":
+        return json_response({"success": True, "data": {"methods": methods}}, headers=headers)
+    return _on_api_error(request, APIError("METHOD_NOT_ALLOWED", headers=headers))
+
+
+def _on_defect(request: Request, _: Exception) -> Response:
+    return _on_api_error(request, APIError("INTERNAL"))

@@ -1,0 +1,112 @@
+"""Who is calling: the dashboard's JSON Web Token, and nothing else, says so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from pydantic import SecretStr
+
+from gateway.errors import APIError
+from gateway.jwks import KeySet
+
+_MAX_TOKEN_LENGTH = 8 * 1024
+_MAX_USER_ID_LENGTH = 256
+_DEFAULT_USER_CLAIMS = ("userId", "sub")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user whom a token names."""
+
+    user_id: str
+    is_admin: bool
+
+
+def user_id_of(value: object) -> str | None:
+    """Returns an integer or a text as a user id, 7 and "7" alike; None for what is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and 0 < len(value) <= _MAX_USER_ID_LENGTH and value.isprintable():
+        return value
+    return None
+
+
+def effective_user(caller: Caller, named: object) -> str:
+    """Returns the user to act for: the caller, or whom an administrator names.
+
+    Raises APIError: INVALID_ARGUMENT for what is no user id, PERMISSION_DENIED.
+    """
+    user_id = user_id_of(named)
+    if user_id is None:
+        raise APIError("INVALID_ARGUMENT", "userId")
+    if user_id != caller.user_id and not caller.is_admin:
+        raise APIError("PERMISSION_DENIED")
+    return user_id
+
+
+class Authenticator:
+    """Verifies tokens with a shared secret (HS256), with published keys (RS256, ES256), or both."""
+
+    def __init__(
+        self,
+        *,
+        secret: SecretStr | None,
+        keys: KeySet | None,
+        issuer: str | None = None,
+        audience: str | None = None,
+        user_claim: str | None = None,
+        admin_user_ids: frozenset[str] = frozenset(),
+    ) -> None:
+        self._secret = secret.get_secret_value() if secret else None
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._user_claims = (user_claim,) if user_claim else _DEFAULT_USER_CLAIMS
+        self._admin_user_ids = admin_user_ids
+
+    async def authenticate(self, authorization: str | None) -> Caller:
+        """Returns whom an Authorization header names.
+
+        Raises APIError: UNAUTHENTICATED, or UNAVAILABLE while the keys cannot be had.
+        """
+        scheme, _, token = (authorization or "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not 0 < len(token) <= _MAX_TOKEN_LENGTH:
+            raise APIError("UNAUTHENTICATED")
+        try:
+            claims = await self._verify(token)
+        # PyJWT lets some of what a hostile token causes through, such as nesting that is too deep.
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            raise APIError("UNAUTHENTICATED") from None
+        claim = next((name for name in self._user_claims if name in claims), None)
+        user_id = user_id_of(claims[claim]) if claim else None
+        if user_id is None:
+            raise APIError("UNAUTHENTICATED")
+        is_admin = claims.get("role") == "admin" or user_id in self._admin_user_ids
+        return Caller(user_id, is_admin)
+
+    async def _verify(self, token: str) -> Mapping[str, Any]:
+        algorithm, key = await self._key_for(jwt.get_unverified_header(token))
+        claims: Mapping[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            options={
+                "require": ["exp"],
+                "verify_aud": self._audience is not None,
+                "verify_sub": False,  # an integer user id is fine with us
+            },
+        )
+        return claims
+
+    async def _key_for(self, header: Mapping[str, Any]) -> tuple[str, str | jwt.PyJWK]:
+        """Returns the one algorithm to accept and its key: never a public key for HS256."""
+        match header.get("alg"):
+            case "HS256" if self._secret is not None:
+                return "HS256", self._secret
+            case "RS256" | "ES256" as algorithm if self._keys is not None:
+                return algorithm, await self._keys.key(header.get("kid"), algorithm)
+        raise jwt.InvalidAlgorithmError

@@ -1,0 +1,80 @@
+"""The settings of the gateway; README.md documents them under "Configuration"."""
+
+import ipaddress
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
+
+from runtime.settings import CommaSeparated, HostAndPort, ProcessSettings, load
+
+
+def _careful_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname or "")):
+        return value
+    raise ValueError("must be an https:// address; http:// is for this machine alone")
+
+
+def _origin(value: str) -> str:
+    url = urlsplit(value)
+    if value != "*" and (url.scheme not in ("http", "https") or url.path or not url.netloc):
+        raise ValueError("must be origins such as https://dashboard.example.com, with no path")
+    return value
+
+
+def _is_ip(target: str) -> bool:
+    try:
+        ipaddress.ip_address(target.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_ip(f"{host}:0") and ipaddress.ip_address(host).is_loopback)
+
+
+def _balanceable(targets: tuple[str, ...]) -> tuple[str, ...]:
+    if len(targets) > 1 and not all(map(_is_ip, targets)):
+        raise ValueError("several targets must be IP addresses; or name one DNS name of them all")
+    return targets
+
+
+class Settings(ProcessSettings):
+    """Without any way to check tokens there is nothing to serve: that stops the start."""
+
+    gateway_listen: HostAndPort = "127.0.0.1:8080"
+    session_service_target: Annotated[
+        tuple[HostAndPort, ...],
+        NoDecode,
+        CommaSeparated,
+        Field(min_length=1),
+        AfterValidator(_balanceable),
+    ] = ("127.0.0.1:50051",)
+    jwt_secret: SecretStr | None = None
+    jwt_jwks_url: Annotated[str, AfterValidator(_careful_url)] | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_user_claim: str | None = None
+    """None is `userId`, else `sub`."""
+    admin_user_ids: Annotated[frozenset[str], NoDecode, CommaSeparated] = frozenset()
+    cors_allow_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, CommaSeparated
+    ] = ()
+    chatkit_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
+
+    @model_validator(mode="after")
+    def _tokens_can_be_checked(self) -> Self:
+        if not self.jwt_secret and not self.jwt_jwks_url:
+            raise ValueError(
+                "JWT_SECRET: set it to the secret that your dashboard's tokens are signed with,"
+                " or set JWT_JWKS_URL"
+            )
+        return self
+
+
+def load_settings() -> Settings:
+    """Reads the settings. Exits with a message where some are wrong."""
+    return load(Settings, "gateway")

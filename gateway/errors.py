@@ -1,0 +1,123 @@
+"""Every failure as the contract's envelope: a reason, its HTTP status, a text and a remedy."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import orjson
+from starlette.responses import Response
+
+from gateway.texts import Language, text_of
+from protos.chatkit.v1.errors import details_of
+
+STATUS_CODES = {
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "INVALID_ARGUMENT": 400,
+    "SESSION_NOT_FOUND": 404,
+    "SESSION_DELETED": 410,
+    "RATE_LIMITED": 429,
+    "WORKFLOW_NOT_CONFIGURED": 503,
+    "INVALID_API_KEY": 503,
+    "WORKFLOW_NOT_FOUND": 503,
+    "UPSTREAM_RATE_LIMITED": 429,
+    "UPSTREAM_QUOTA_EXHAUSTED": 503,
+    "UPSTREAM_REJECTED": 502,
+    "UPSTREAM_UNAVAILABLE": 502,
+    "UPSTREAM_TIMEOUT": 504,
+    "UNAVAILABLE": 503,
+    "INTERNAL": 500,
+}
+"""The HTTP status of every reason, as the contract's table has it."""
+
+HTTP_STATUS_CODES = {
+    "NOT_FOUND": 404,
+    "METHOD_NOT_ALLOWED": 405,
+    "PAYLOAD_TOO_LARGE": 413,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+}
+"""The codes of HTTP itself, which no internal service ever sees."""
+
+# Where a call fails on its way to the service or back, gRPC's code is all there is.
+_BARE_CODES = {
+    grpc.StatusCode.UNAVAILABLE: "UNAVAILABLE",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "UPSTREAM_TIMEOUT",
+}
+
+_FIELDS = {
+    "user_id": "userId",
+    "session_id": "sessionId",
+    "client_secret": "existingSecret",
+    "days": "days",
+}
+"""What the dashboard calls the fields of the requests."""
+
+_UNAVAILABLE_RETRY_SECONDS = 1.0
+
+
+class APIError(Exception):
+    """A failure that the caller is told of; `detail` is the field or the cause, if there is one."""
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+        self.headers = dict(headers or {})
+        if retry_after_seconds is not None:
+            # A whole second at least: at once is when it has just failed.
+            self.headers["Retry-After"] = str(max(1, math.ceil(retry_after_seconds)))
+        if reason == "UNAUTHENTICATED":
+            self.headers["WWW-Authenticate"] = "Bearer"
+
+    @property
+    def status_code(self) -> int:
+        return STATUS_CODES.get(self.reason) or HTTP_STATUS_CODES[self.reason]
+
+
+def from_rpc(error: grpc.aio.AioRpcError) -> APIError:
+    """Returns what a failed call of the session service means to the dashboard."""
+    details = details_of(error)
+    if details is None:
+        reason = _BARE_CODES.get(error.code(), "INTERNAL")
+        retry = _UNAVAILABLE_RETRY_SECONDS if reason == "UNAVAILABLE" else None
+        return APIError(reason, retry_after_seconds=retry)
+    field = next((_FIELDS.get(name) for name in details.field_violations), None)
+    return APIError(
+        details.reason,
+        field or details.metadata.get("cause"),
+        retry_after_seconds=details.retry_after_seconds,
+    )
+
+
+def error_response(error: APIError, request_id: str, language: Language) -> Response:
+    """Returns the envelope of a failure."""
+    text = text_of(error.reason, error.detail, language)
+    body = {
+        "success": False,
+        "error": text.error,
+        "code": error.reason,
+        "hint": text.hint,
+        "requestId": request_id,
+    }
+    headers = {"Content-Language": language, **error.headers}
+    return json_response(body, error.status_code, headers)
+
+
+def json_response(
+    body: Mapping[str, Any], status_code: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Returns JSON that nobody may keep: it is one user's."""
+    return Response(
+        orjson.dumps(body),
+        status_code,
+        {"Cache-Control": "no-store", "Vary": "Accept-Language", **(headers or {})},
+        media_type="application/json",
+    )

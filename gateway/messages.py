@@ -1,0 +1,123 @@
+"""Translates between the dashboard's JSON and chatkit.v1, field by field."""
+
+import datetime
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from protos.chatkit.v1 import session_service_pb2 as pb
+
+# What OpenAI takes as `workflow.state_variables`.
+_MAX_STATE_VARIABLES = 64
+_MAX_KEY_LENGTH = 64
+_INT64 = range(-(2**63), 2**63)
+
+_STATUSES = {
+    pb.SESSION_STATUS_ACTIVE: "active",
+    pb.SESSION_STATUS_EXPIRED: "expired",
+    pb.SESSION_STATUS_REFRESHED: "refreshed",
+    pb.SESSION_STATUS_DELETED: "deleted",
+}
+
+
+def create_session_request(user_id: str, body: Mapping[str, Any]) -> pb.CreateSessionRequest:
+    """Takes along what the body says about the user, as far as a workflow can be told."""
+    request = pb.CreateSessionRequest(user_id=user_id)
+    for key, value in _state_variables(body):
+        if len(request.state_variables) == _MAX_STATE_VARIABLES:
+            break
+        variable = request.state_variables[key]
+        if isinstance(value, bool):
+            variable.bool_value = value
+        elif isinstance(value, int):
+            variable.integer_value = value
+        elif isinstance(value, float):
+            variable.number_value = value
+        else:
+            variable.string_value = value
+    return request
+
+
+def issued(reply: pb.CreateSessionResponse | pb.RefreshSessionResponse) -> dict[str, Any]:
+    """Returns what the widget needs."""
+    return {
+        "session_id": reply.session.id,
+        "client_secret": reply.client_secret,
+        "expires_at": reply.session.expires_at.seconds,
+        "user_id": reply.session.user_id,
+        "workflow_id": reply.session.workflow_id,
+    }
+
+
+def session(message: pb.Session) -> dict[str, Any]:
+    """Returns a session; times are Unix seconds, what does not apply is left out."""
+    data: dict[str, Any] = {
+        "id": message.id,
+        "status": _STATUSES[message.status],
+        "user_id": message.user_id,
+        "workflow_id": message.workflow_id,
+        "created_at": message.created_at.seconds,
+        "expires_at": message.expires_at.seconds,
+    }
+    if message.HasField("deleted_at"):
+        data["deleted_at"] = message.deleted_at.seconds
+    if message.refreshed_from:
+        data["refreshed_from"] = message.refreshed_from
+    if message.refreshed_to:
+        data["refreshed_to"] = message.refreshed_to
+    return data
+
+
+def stats(reply: pb.GetStatsResponse) -> dict[str, Any]:
+    """Returns the statistics under the names that the dashboard knows."""
+    return {
+        "totalSessions": reply.total_sessions,
+        "totalMessages": reply.total_messages,
+        "lastActivity": _rfc3339(reply.last_activity) if reply.HasField("last_activity") else None,
+        "averageSessionDuration": reply.average_session_duration_seconds,
+        "activeSessions": reply.active_sessions,
+        "sessionsToday": reply.sessions_today,
+        "messagesToday": reply.messages_today,
+        "refreshes": reply.refreshes,
+        "deletedSessions": reply.deleted_sessions,
+        "failures": reply.failures,
+        "messagesUpdatedAt": (
+            _rfc3339(reply.messages_updated_at) if reply.HasField("messages_updated_at") else None
+        ),
+        "daily": [
+            {
+                "date": day.date,
+                "sessions": day.sessions,
+                "messages": day.messages,
+                "refreshes": day.refreshes,
+                "failures": day.failures,
+            }
+            for day in reply.daily
+        ],
+    }
+
+
+def _state_variables(body: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
+    for key in ("username", "role", "userContext"):
+        yield from _flatten(key, body.get(key))
+
+
+def _flatten(key: str, value: Any) -> Iterator[tuple[str, str | int | float | bool]]:
+    """Joins nested names with dots; leaves out null, lists, and names that are too long."""
+    if len(key) > _MAX_KEY_LENGTH:
+        return
+    if isinstance(value, dict):
+        for name, nested in value.items():
+            if name.lower() != "email":  # personal, and of no use to a workflow
+                yield from _flatten(f"{key}.{name}", nested)
+    elif isinstance(value, int):  # a bool is one
+        if value in _INT64:
+            yield key, value
+    elif isinstance(value, str | float):
+        yield key, value
+
+
+def _rfc3339(timestamp: Timestamp) -> str:
+    at = timestamp.ToDatetime(datetime.UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

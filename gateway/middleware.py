@@ -1,0 +1,114 @@
+"""What surrounds every request: its id, its log line, CORS, a size limit; JSON, come what may."""
+
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import APIError, error_response
+from gateway.texts import language_of
+from runtime import log as logs
+
+MAX_BODY_BYTES = 64 * 1024
+
+_QUIET_PATHS = frozenset(("/healthz", "/readyz"))
+"""Asked every few seconds by whoever runs us; of no interest while they succeed."""
+
+log = structlog.get_logger()
+
+
+class RequestContext:
+    """Outermost: names the request, logs it, and answers for crashes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = logs.begin_request(Headers(scope=scope).get("x-request-id"))
+        status = 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception:
+            # Starlette has answered with our 500 by now, and raises so that a server can log it.
+            log.exception("defect", path=_path(scope))
+        finally:
+            quiet = scope["path"] in _QUIET_PATHS and status < 400
+            (log.debug if quiet else log.info)(
+                "request",
+                method=scope["method"],
+                path=_path(scope),
+                status=status,
+                duration_ms=round((time.perf_counter() - started) * 1000, 1),
+            )
+
+
+class CORS(CORSMiddleware):
+    """Starlette's, but a preflight is 204, and a refused one says why in JSON."""
+
+    def __init__(self, app: ASGIApp, allow_origins: tuple[str, ...]) -> None:
+        super().__init__(
+            app,
+            allow_origins=allow_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("authorization", "content-type", "x-request-id"),
+            expose_headers=("X-Request-Id", "Retry-After"),
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code == 200:
+            headers = MutableHeaders(raw=response.raw_headers)
+            del headers["content-length"], headers["content-type"]
+            return Response(status_code=204, headers=headers)
+        language = language_of(request_headers.get("accept-language"))
+        error = APIError("PERMISSION_DENIED", "origin", headers={"Vary": "Origin"})
+        return error_response(error, logs.request_id.get(), language)
+
+
+class SizeLimit:
+    """Refuses bodies above `MAX_BODY_BYTES`, announced or not, without reading them to the end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
+            language = language_of(headers.get("accept-language"))
+            error = APIError("PAYLOAD_TOO_LARGE", headers={"Connection": "close"})
+            await error_response(error, logs.request_id.get(), language)(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise APIError("PAYLOAD_TOO_LARGE", headers={"Connection": "close"})
+            return message
+
+        await self._app(scope, receive_limited, send)
+
+
+def _path(scope: Scope) -> str:
+    """Returns the path as it was sent, percent-encoded, so that it cannot break a log line."""
+    return bytes(scope.get("raw_path", b"")).decode("ascii", "backslashreplace")

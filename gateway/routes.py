@@ -1,0 +1,158 @@
+"""The documented routes: each authenticates, translates, calls the session service, translates."""
+
+import re
+from typing import Any, TypeAlias, TypedDict
+
+import grpc
+import orjson
+from grpc_health.v1 import health_pb2 as pb_health
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway import messages, texts
+from gateway.auth import Authenticator, Caller, effective_user
+from gateway.channel import call
+from gateway.errors import APIError, json_response
+from protos.chatkit.v1 import session_service_pb2 as pb
+from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
+
+_HEALTH_TIMEOUT_SECONDS = 2.0
+
+
+CheckHealth: TypeAlias = (
+    "grpc.aio.UnaryUnaryMultiCallable[pb_health.HealthCheckRequest, pb_health.HealthCheckResponse]"
+)
+
+
+class State(TypedDict):
+    """What the lifespan opens for all requests."""
+
+    authenticator: Authenticator
+    sessions: "pb_grpc.SessionServiceAsyncStub"
+    check_health: CheckHealth
+    timeout_seconds: float
+
+
+async def create_session(request: Request[State]) -> Response:
+    caller = await _authenticate(request)
+    body = await _json_object(request)
+    user_id = effective_user(caller, body.get("userId", caller.user_id))
+    reply = await call(
+        request.state["sessions"].CreateSession,
+        messages.create_session_request(user_id, body),
+        request.state["timeout_seconds"],
+    )
+    return _success(messages.issued(reply))
+
+
+async def refresh_session(request: Request[State]) -> Response:
+    caller = await _authenticate(request)
+    body = await _json_object(request)
+    user_id = effective_user(caller, body.get("userId", caller.user_id))
+    secret = body.get("existingSecret", body.get("currentClientSecret"))
+    if not isinstance(secret, str) or not secret:
+        raise APIError("INVALID_ARGUMENT", "existingSecret")
+    reply = await call(
+        request.state["sessions"].RefreshSession,
+        pb.RefreshSessionRequest(user_id=user_id, client_secret=secret),
+        request.state["timeout_seconds"],
+    )
+    return _success(messages.issued(reply))
+
+
+async def session(request: Request[State]) -> Response:
+    caller = await _authenticate(request)
+    names = {"user_id": caller.user_id, "session_id": request.path_params["session_id"]}
+    if request.method == "DELETE":
+        deleted = await call(
+            request.state["sessions"].DeleteSession,
+            pb.DeleteSessionRequest(**names),
+            request.state["timeout_seconds"],
+        )
+        message = texts.session_deleted(_language(request))
+        return _success({"id": deleted.session.id, "status": "deleted"}, message=message)
+    found = await call(
+        request.state["sessions"].GetSession,
+        pb.GetSessionRequest(**names),
+        request.state["timeout_seconds"],
+    )
+    return _success(messages.session(found.session))
+
+
+async def stats(request: Request[State]) -> Response:
+    caller = await _authenticate(request)
+    stats_request = pb.GetStatsRequest()
+    if named := request.query_params.get("userId"):
+        stats_request.user_id = effective_user(caller, named)
+    elif caller.is_admin:
+        stats_request.all_users = True
+    else:
+        stats_request.user_id = caller.user_id
+    days = request.query_params.get("days")
+    if days is not None:
+        if not re.fullmatch(r"-?[0-9]{1,9}", days):
+            raise APIError("INVALID_ARGUMENT", "days")
+        stats_request.days = int(days)
+    reply = await call(
+        request.state["sessions"].GetStats, stats_request, request.state["timeout_seconds"]
+    )
+    return _success(messages.stats(reply))
+
+
+async def healthz(request: Request[State]) -> Response:
+    """Tells that this process is alive."""
+    return _success({"status": "alive"})
+
+
+async def readyz(request: Request[State]) -> Response:
+    """Tells that the session service serves."""
+    try:
+        reply = await request.state["check_health"](
+            pb_health.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT_SECONDS
+        )
+    except grpc.aio.AioRpcError:
+        raise APIError("UNAVAILABLE", retry_after_seconds=1) from None
+    if reply.status != pb_health.HealthCheckResponse.SERVING:
+        raise APIError("UNAVAILABLE", retry_after_seconds=1)
+    return _success({"status": "ready"})
+
+
+async def _authenticate(request: Request[State]) -> Caller:
+    authenticator: Authenticator = request.state["authenticator"]
+    return await authenticator.authenticate(request.headers.get("authorization"))
+
+
+async def _json_object(request: Request[State]) -> dict[str, Any]:
+    """Returns the body, {} where there is none. Raises APIError."""
+    raw = await request.body()
+    if not raw:
+        return {}
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise APIError("UNSUPPORTED_MEDIA_TYPE")
+    try:
+        body = orjson.loads(raw)  # refuses lone surrogates and nesting beyond 1,024 levels
+    except orjson.JSONDecodeError:
+        raise APIError("INVALID_ARGUMENT", "body") from None
+    if not isinstance(body, dict):
+        raise APIError("INVALID_ARGUMENT", "body")
+    return body
+
+
+def _language(request: Request[State]) -> texts.Language:
+    return texts.language_of(request.headers.get("accept-language"))
+
+
+def _success(data: dict[str, Any], **more: str) -> Response:
+    return json_response({"success": True, **more, "data": data})
+
+
+ROUTES = [
+    Route("/api/chatkit/session", create_session, methods=["POST"]),
+    Route("/api/chatkit/refresh", refresh_session, methods=["POST"]),
+    Route("/api/chatkit/session/{session_id}", session, methods=["GET", "DELETE"]),
+    Route("/api/chatkit/stats", stats, methods=["GET"]),
+    Route("/healthz", healthz, methods=["GET"]),
+    Route("/readyz", readyz, methods=["GET"]),
+]

@@ -1,0 +1,332 @@
+"""Every text that a person reads, in Spanish and English, and the choice between them.
+
+Keyed by reason, or by reason and cause where that changes the remedy. The three documented errors
+keep their English name in both languages, as people search for it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Language = Literal["es", "en"]
+
+DEFAULT_LANGUAGE: Language = "es"
+"""The people of the dashboard speak Spanish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What has happened, and what to do about it."""
+
+    error: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Translations:
+    """A text in each language."""
+
+    es: Text
+    en: Text
+
+
+def text_of(reason: str, detail: str | None, language: Language) -> Text:
+    """Returns the text for a reason, more precise where there is one for the detail."""
+    translations = TEXTS.get(f"{reason}.{detail}") or TEXTS[reason]
+    return translations.es if language == "es" else translations.en
+
+
+def session_deleted(language: Language) -> str:
+    """Returns the message of a successful delete."""
+    return "Sesión eliminada." if language == "es" else "Session deleted."
+
+
+def language_of(accept_language: str | None) -> Language:
+    """Returns the language that an Accept-Language header prefers, by RFC 9110, section 12.5.4."""
+    best, best_weight = DEFAULT_LANGUAGE, 0.0
+    for part in (accept_language or "").split(","):
+        tag, _, parameter = part.strip().partition(";")
+        weight = _weight(parameter)
+        language = tag.strip().lower().partition("-")[0]
+        if language in ("es", "en") and weight > best_weight:
+            best, best_weight = ("es" if language == "es" else "en"), weight
+    return best
+
+
+def _weight(parameter: str) -> float:
+    name, _, value = parameter.strip().partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0
+
+
+_WORKFLOW_FORM_ES = "OPENAI_CHATKIT_WORKFLOW_ID debe empezar por «wf_»"
+
+TEXTS: dict[str, Translations] = {
+    "UNAUTHENTICATED": Translations(
+        es=Text(
+            "Tu sesión en el dashboard no es válida o ha caducado.",
+            "Vuelve a iniciar sesión. Si se repite, comprueba que JWT_SECRET (o JWT_JWKS_URL) es el"
+            " del dashboard.",
+        ),
+        en=Text(
+            "Your dashboard login is not valid or has expired.",
+            "Log in again. If it happens again, check that JWT_SECRET (or JWT_JWKS_URL) is the"
+            " dashboard's.",
+        ),
+    ),
+    "PERMISSION_DENIED": Translations(
+        es=Text(
+            "No puedes actuar en nombre de otro usuario.",
+            "Envía tu propio userId o ninguno; solo un administrador puede indicar otro.",
+        ),
+        en=Text(
+            "You may not act for another user.",
+            "Send your own userId or none; only an administrator may name another.",
+        ),
+    ),
+    "PERMISSION_DENIED.origin": Translations(
+        es=Text(
+            "Este origen, método o cabecera no está permitido.",
+            "Añade el origen del dashboard a CORS_ALLOW_ORIGINS.",
+        ),
+        en=Text(
+            "This origin, method or header is not allowed.",
+            "Add the dashboard's origin to CORS_ALLOW_ORIGINS.",
+        ),
+    ),
+    "INVALID_ARGUMENT": Translations(
+        es=Text("La petición no es válida.", "Consulta la documentación en /docs."),
+        en=Text("The request is not valid.", "See the documentation at /docs."),
+    ),
+    "INVALID_ARGUMENT.http": Translations(
+        es=Text("La petición no es HTTP válido.", "Usa un cliente HTTP/1.1."),
+        en=Text("The request is not valid HTTP.", "Use an HTTP/1.1 client."),
+    ),
+    "INVALID_ARGUMENT.body": Translations(
+        es=Text(
+            "El cuerpo (body) de la petición no es un objeto JSON válido.",
+            "Envía un objeto JSON en UTF-8, por ejemplo {}.",
+        ),
+        en=Text(
+            "The body of the request is not a valid JSON object.",
+            "Send a JSON object in UTF-8, for example {}.",
+        ),
+    ),
+    "INVALID_ARGUMENT.userId": Translations(
+        es=Text(
+            "El campo userId no es válido.",
+            "Debe ser un entero o un texto de 1 a 256 caracteres.",
+        ),
+        en=Text(
+            "The field userId is not valid.",
+            "It must be an integer or a text of 1 to 256 characters.",
+        ),
+    ),
+    "INVALID_ARGUMENT.existingSecret": Translations(
+        es=Text(
+            "Falta el campo existingSecret o no es un texto.",
+            "Envía en él el client_secret que quieres renovar.",
+        ),
+        en=Text(
+            "The field existingSecret is missing or not a text.",
+            "Send the client_secret that you want to refresh in it.",
+        ),
+    ),
+    "INVALID_ARGUMENT.sessionId": Translations(
+        es=Text(
+            "El identificador sessionId no es válido.",
+            "Usa el session_id que devolvió la creación de la sesión.",
+        ),
+        en=Text(
+            "The id sessionId is not valid.",
+            "Use the session_id that creating the session returned.",
+        ),
+    ),
+    "INVALID_ARGUMENT.days": Translations(
+        es=Text("El parámetro days no es válido.", "Debe ser un entero de 1 a 366."),
+        en=Text("The parameter days is not valid.", "It must be an integer from 1 to 366."),
+    ),
+    "SESSION_NOT_FOUND": Translations(
+        es=Text("No existe esa sesión.", "Crea una sesión nueva."),
+        en=Text("There is no such session.", "Create a new session."),
+    ),
+    "SESSION_DELETED": Translations(
+        es=Text("Esa sesión fue eliminada.", "Crea una sesión nueva."),
+        en=Text("That session was deleted.", "Create a new session."),
+    ),
+    "RATE_LIMITED": Translations(
+        es=Text(
+            "Has iniciado demasiadas sesiones de chat en un minuto.",
+            "Espera un poco y vuelve a intentarlo. El límite es CHATKIT_SESSIONS_PER_MINUTE.",
+        ),
+        en=Text(
+            "You have started too many chat sessions in a minute.",
+            "Wait a little and try again. The limit is CHATKIT_SESSIONS_PER_MINUTE.",
+        ),
+    ),
+    "WORKFLOW_NOT_CONFIGURED": Translations(
+        es=Text(
+            "No workflow ID configured",
+            "Define OPENAI_CHATKIT_WORKFLOW_ID en .env con el identificador wf_… de tu workflow y"
+            " reinicia el servicio.",
+        ),
+        en=Text(
+            "No workflow ID configured",
+            "Set OPENAI_CHATKIT_WORKFLOW_ID in .env to the wf_… id of your workflow and restart the"
+            " service.",
+        ),
+    ),
+    "WORKFLOW_NOT_CONFIGURED.malformed": Translations(
+        es=Text(
+            "No workflow ID configured",
+            f"{_WORKFLOW_FORM_ES}: copia el identificador del workflow tal cual y reinicia el"
+            " servicio.",
+        ),
+        en=Text(
+            "No workflow ID configured",
+            "OPENAI_CHATKIT_WORKFLOW_ID must begin with “wf_”: copy the workflow's id as it is and"
+            " restart the service.",
+        ),
+    ),
+    "INVALID_API_KEY": Translations(
+        es=Text(
+            "Invalid API key",
+            "OpenAI no reconoce la clave: comprueba OPENAI_API_KEY en .env (sin espacios, no"
+            " revocada) y que ninguna variable del shell la sustituye; después reinicia el"
+            " servicio.",
+        ),
+        en=Text(
+            "Invalid API key",
+            "OpenAI does not know the key: check OPENAI_API_KEY in .env (no spaces, not revoked)"
+            " and that no shell variable overrides it; then restart the service.",
+        ),
+    ),
+    "INVALID_API_KEY.missing": Translations(
+        es=Text(
+            "Invalid API key",
+            "Falta la clave: define OPENAI_API_KEY en .env y reinicia el servicio.",
+        ),
+        en=Text(
+            "Invalid API key",
+            "The key is missing: set OPENAI_API_KEY in .env and restart the service.",
+        ),
+    ),
+    "INVALID_API_KEY.permission": Translations(
+        es=Text(
+            "Invalid API key",
+            "La clave existe, pero no tiene permiso para ChatKit: dale el permiso de escritura de"
+            " ChatKit en la configuración del proyecto de OpenAI, o usa otra clave.",
+        ),
+        en=Text(
+            "Invalid API key",
+            "The key exists but lacks permission for ChatKit: grant it ChatKit write permission in"
+            " the settings of the OpenAI project, or use another key.",
+        ),
+    ),
+    "WORKFLOW_NOT_FOUND": Translations(
+        es=Text(
+            "Workflow not found",
+            "Comprueba, en este orden: que el workflow está en el mismo proyecto de OpenAI que la"
+            " clave; que ninguna variable del shell sustituye a la de .env; que el workflow está"
+            " publicado; y que Agent Builder, que aloja los workflows wf_…, cierra el 2026-11-30.",
+        ),
+        en=Text(
+            "Workflow not found",
+            "Check, in this order: that the workflow is in the same OpenAI project as the key; that"
+            " no shell variable overrides the one in .env; that the workflow is published; and that"
+            " Agent Builder, which hosts wf_… workflows, closes on 2026-11-30.",
+        ),
+    ),
+    "UPSTREAM_RATE_LIMITED": Translations(
+        es=Text(
+            "OpenAI está recibiendo demasiadas peticiones.",
+            "Espera un poco y vuelve a intentarlo.",
+        ),
+        en=Text("OpenAI is receiving too many requests.", "Wait a little and try again."),
+    ),
+    "UPSTREAM_QUOTA_EXHAUSTED": Translations(
+        es=Text(
+            "La cuenta de OpenAI no tiene crédito.",
+            "Un administrador debe revisar la facturación de la cuenta de OpenAI.",
+        ),
+        en=Text(
+            "The OpenAI account has no credit left.",
+            "An administrator must check the billing of the OpenAI account.",
+        ),
+    ),
+    "UPSTREAM_REJECTED": Translations(
+        es=Text(
+            "OpenAI ha rechazado la petición.",
+            "No sirve reintentar: busca el requestId en el registro del servicio de sesiones.",
+        ),
+        en=Text(
+            "OpenAI rejected the request.",
+            "Trying again will not help: look for the requestId in the session service's log.",
+        ),
+    ),
+    "UPSTREAM_UNAVAILABLE": Translations(
+        es=Text(
+            "OpenAI no está disponible en este momento.",
+            "Vuelve a intentarlo en unos minutos; el estado está en status.openai.com.",
+        ),
+        en=Text(
+            "OpenAI is not available right now.",
+            "Try again in a few minutes; its state is at status.openai.com.",
+        ),
+    ),
+    "UPSTREAM_TIMEOUT": Translations(
+        es=Text("OpenAI no ha respondido a tiempo.", "Vuelve a intentarlo."),
+        en=Text("OpenAI did not answer in time.", "Try again."),
+    ),
+    "UNAVAILABLE": Translations(
+        es=Text(
+            "El servicio de chat no está disponible en este momento.",
+            "Vuelve a intentarlo en unos segundos. Si sigue así, comprueba que session_service está"
+            " en marcha.",
+        ),
+        en=Text(
+            "The chat service is not available right now.",
+            "Try again in a few seconds. If it goes on, check that session_service is running.",
+        ),
+    ),
+    "UNAVAILABLE.keys": Translations(
+        es=Text(
+            "No se puede comprobar tu inicio de sesión en este momento.",
+            "Vuelve a intentarlo en unos segundos. Si sigue así, comprueba que JWT_JWKS_URL"
+            " responde.",
+        ),
+        en=Text(
+            "Your login cannot be checked right now.",
+            "Try again in a few seconds. If it goes on, check that JWT_JWKS_URL answers.",
+        ),
+    ),
+    "INTERNAL": Translations(
+        es=Text(
+            "Ha ocurrido un error interno.",
+            "Vuelve a intentarlo. Si se repite, comunica el requestId al equipo técnico.",
+        ),
+        en=Text(
+            "An internal error has occurred.",
+            "Try again. If it happens again, give the requestId to the technical team.",
+        ),
+    ),
+    "NOT_FOUND": Translations(
+        es=Text("Esta ruta no existe.", "Las rutas están documentadas en /docs."),
+        en=Text("There is no such route.", "The routes are documented at /docs."),
+    ),
+    "METHOD_NOT_ALLOWED": Translations(
+        es=Text("Esta ruta no admite ese método.", "Usa uno de los métodos de la cabecera Allow."),
+        en=Text("This route does not support that method.", "Use a method of the Allow header."),
+    ),
+    "PAYLOAD_TOO_LARGE": Translations(
+        es=Text("La petición es demasiado grande.", "Envía como máximo 64 KiB."),
+        en=Text("The request is too large.", "Send at most 64 KiB."),
+    ),
+    "UNSUPPORTED_MEDIA_TYPE": Translations(
+        es=Text("El tipo de contenido no se admite.", "Envía «Content-Type: application/json»."),
+        en=Text("The content type is not supported.", "Send “Content-Type: application/json”."),
+    ),
+}

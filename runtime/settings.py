@@ -1,0 +1,69 @@
+"""Settings from the environment and `.env` (the environment wins), and what is wrong with them."""
+
+import re
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from runtime.log import LogFormat, LogLevel
+
+S = TypeVar("S", bound="ProcessSettings")
+
+
+def _host_and_port(value: str) -> str:
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})", value, re.ASCII)
+    if not match or int(match[2]) > 65535:
+        raise ValueError("must be host:port, for example 127.0.0.1:8080")
+    return value
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
+CommaSeparated = BeforeValidator(_split)
+"""For a collection, together with pydantic-settings' NoDecode, which else expects JSON."""
+
+
+class ProcessSettings(BaseSettings):
+    """What every process has; an empty value counts as absent."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        str_strip_whitespace=True,
+    )
+
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
+    log_format: Annotated[LogFormat | None, BeforeValidator(_lower)] = None
+    """None is `console` on a terminal, else `json`."""
+
+
+def load(settings: type[S], process: str) -> S:
+    """Reads settings. Exits with one message that names every bad one and none of their values."""
+    try:
+        return settings()
+    except ValidationError as error:
+        problems = "".join(
+            f"\n  {_name(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SystemExit(
+            f"{process} cannot start, please correct these settings"
+            f" (README.md, Configuration):{problems}"
+        ) from None
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return f"{str(location[0]).upper()}: " if location else ""
