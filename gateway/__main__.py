@@ -82,7 +82,10 @@ def _listen(address: str) -> socket.socket:
         listener.bind(endpoint)
         listener.listen(_BACKLOG)
     except OSError as error:
-        sys.exit(f"gateway cannot start: it cannot listen on {address}: {error.strerror}")
+        sys.exit(
+            f"gateway cannot start: it cannot listen on {address}: {error.strerror};"
+            " choose another address with GATEWAY_LISTEN"
+        )
     return listener
 
 

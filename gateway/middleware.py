@@ -15,7 +15,7 @@ from runtime import log as logs
 MAX_BODY_BYTES = 64 * 1024
 
 _QUIET_PATHS = frozenset(("/healthz", "/readyz"))
-"""Asked every few seconds by whoever runs us; of no interest while they succeed."""
+"""Asked every few seconds by whoever runs us, who also keeps the answers."""
 
 log = structlog.get_logger()
 
@@ -47,8 +47,7 @@ class RequestContext:
             # Starlette has answered with our 500 by now, and raises so that a server can log it.
             log.exception("defect", path=_path(scope))
         finally:
-            quiet = scope["path"] in _QUIET_PATHS and status < 400
-            (log.debug if quiet else log.info)(
+            (log.debug if scope["path"] in _QUIET_PATHS else log.info)(
                 "request",
                 method=scope["method"],
                 path=_path(scope),

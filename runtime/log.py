@@ -32,7 +32,7 @@ def configure(level: LogLevel, log_format: LogFormat | None) -> None:
         _add_request_id,
     ]
     rendered: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), sort_keys=False)]
         if console
         else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_json)]
     )

@@ -103,7 +103,8 @@ async def serve(settings: Settings) -> AsyncIterator[Server]:
         except RuntimeError as error:
             address = settings.session_service_listen
             raise CannotStart(
-                f"cannot listen on {address}: in use, or not an address of this machine"
+                f"cannot listen on {address}: it is in use or not an address of this machine;"
+                " choose another with SESSION_SERVICE_LISTEN"
             ) from error
         await server.start()
         stack.push_async_callback(server.stop, None)

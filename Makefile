@@ -1,0 +1,91 @@
+# Everything that is done with this repository. `make` alone says what there is.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes
+PROTOS := $(wildcard protos/chatkit/v1/*.proto)
+SERVICES := $(filter %_service.proto,$(PROTOS))
+CODE := gateway session_service protos runtime tests run.py
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: .venv/runtime ## Install what is needed to run, into .venv
+
+.PHONY: run
+run: .venv/runtime ## Run everything here; without OPENAI_API_KEY against a built-in emulator
+	@$(BIN)/python run.py
+
+.PHONY: test
+test: .venv/development ## Run all tests
+	@$(BIN)/python -m pytest
+
+.PHONY: bench
+bench: .venv/development ## Measure creates beside a FastAPI peer, and statistics at a million sessions
+	@$(BIN)/python -m tests.bench
+
+.PHONY: lint
+lint: .venv/development ## Check style, import rules, protos, Dockerfile
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check --quiet $(CODE)
+	@$(BIN)/lint-imports --no-logo 2>&1
+	@$(BIN)/buf lint
+	@$(BIN)/hadolint Dockerfile
+
+.PHONY: format
+format: .venv/development ## Format the code
+	@$(BIN)/ruff check --quiet --fix --select I $(CODE)
+	@$(BIN)/ruff format --quiet $(CODE)
+
+.PHONY: types
+types: .venv/development ## Check types
+	@$(BIN)/mypy $(CODE)
+
+.PHONY: proto
+proto: .venv/development ## Generate code from protos/
+	@$(MAKE) --no-print-directory generate INTO=.
+
+.PHONY: proto-check
+proto-check: .venv/development ## Fail if the generated code is stale or the contract breaks its callers
+	@.ci/proto-check
+
+.PHONY: generate
+generate:
+	@PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --python_out=$(INTO) --pyi_out=$(INTO) $(PROTOS)
+	@PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --grpc_python_out=$(INTO) --mypy_grpc_out=quiet:$(INTO) $(SERVICES)
+
+.PHONY: requirements
+requirements: .venv/development ## Pin the newest allowed versions, with hashes; needs uv
+	@uv pip compile $(PIN) pyproject.toml -o requirements.txt
+	@uv pip compile $(PIN) -c requirements.txt --group dev pyproject.toml -o requirements-dev.txt
+PIN := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+.PHONY: up
+up: ## Run everything in containers; needs Docker and a .env with OPENAI_API_KEY
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## Stop the containers
+	docker compose down
+
+.PHONY: clean
+clean: ## Remove what was installed and generated; keeps data/
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say which pins .venv was made from, so that it is made once and renewed when they change.
+.venv/runtime: requirements.txt
+	@.ci/venv $(PYTHON)
+	@echo "Installing into .venv (once, takes a minute) ..."
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/development: requirements-dev.txt .venv/runtime
+	@echo "Installing what the tests need into .venv (once, takes a minute) ..."
+	@$(PIP) -r requirements-dev.txt
+	@touch $@

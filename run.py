@@ -1,0 +1,195 @@
+"""`make run`: starts everything on this machine, says how to use it, and stops it all together.
+
+Without OPENAI_API_KEY the built-in emulator stands in for OpenAI.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+import urllib.request
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import jwt
+from dotenv import dotenv_values
+
+GRACE_SECONDS = 25.0
+"""Longer than what the processes take to drain, so that they end by themselves."""
+TOKEN_SECONDS = 7 * 24 * 60 * 60
+TOKEN_USER = 7
+EMULATOR_PORT = 8090
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings of all processes, with what a first run lacks filled in."""
+
+    settings: Mapping[str, str]
+    emulator: str | None
+    """Where the emulator listens, None where OpenAI itself is used."""
+    made_secret: bool
+
+
+def make_plan(given: Mapping[str, str]) -> Plan:
+    """Adds to the settings that there are; never changes one."""
+    settings = {
+        "GATEWAY_LISTEN": "127.0.0.1:8080",
+        "SESSION_SERVICE_LISTEN": "127.0.0.1:50051",
+        **given,
+    }
+    settings.setdefault("SESSION_SERVICE_TARGET", settings["SESSION_SERVICE_LISTEN"])
+    made_secret = "JWT_SECRET" not in given and "JWT_JWKS_URL" not in given
+    if made_secret:
+        settings["JWT_SECRET"] = secrets.token_urlsafe(32)
+    emulator = None
+    if "OPENAI_API_KEY" not in given:
+        emulator = f"127.0.0.1:{_free_port(EMULATOR_PORT)}"
+        settings["OPENAI_API_KEY"] = "sk-emulator"
+        settings["OPENAI_BASE_URL"] = f"http://{emulator}/v1"
+        settings.setdefault("OPENAI_CHATKIT_WORKFLOW_ID", "wf_emulator")
+        # A company's proxy is for what is outside.
+        settings["NO_PROXY"] = ",".join(filter(None, ("127.0.0.1", given.get("NO_PROXY"))))
+    return Plan(settings, emulator, made_secret)
+
+
+def introduction(plan: Plan) -> str:
+    """Returns what a newcomer wants to know once everything runs."""
+    settings = plan.settings
+    address = f"http://{settings['GATEWAY_LISTEN'].replace('0.0.0.0', '127.0.0.1')}"
+    token = _development_token(settings)
+    openai = settings.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
+    if plan.emulator:
+        openai = "the built-in emulator; for OpenAI itself put OPENAI_API_KEY into .env"
+    workflow = settings.get(
+        "OPENAI_CHATKIT_WORKFLOW_ID", "none yet: put OPENAI_CHATKIT_WORKFLOW_ID=wf_… into .env"
+    )
+    lines = [
+        "",
+        "The ChatKit back end is ready.",
+        "",
+        f"  Address   {address}  (documentation at {address}/docs)",
+        f"  OpenAI    {openai}",
+        f"  Workflow  {workflow}",
+        f"  Token     {token or 'ask the issuer at JWT_JWKS_URL for one'}",
+    ]
+    if token:
+        secret = "a secret made for this run" if plan.made_secret else "your JWT_SECRET"
+        lines.append(f"            (for development: user {TOKEN_USER}, 7 days, by {secret})")
+    lines += [
+        "",
+        "Ask for a client secret:",
+        "",
+        f"  curl -X POST {address}/api/chatkit/session"
+        f" -H 'Authorization: Bearer {token or 'YOUR_TOKEN'}'"
+        f" -H 'Content-Type: application/json' -d '{{\"userId\": {TOKEN_USER}}}'",
+        "",
+        "Ctrl-C stops everything.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+async def run(plan: Plan) -> int:
+    """Runs until Ctrl-C, SIGTERM, or the end of one process. Returns the exit code."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    processes = {name: await _start(plan, name, *args) for name, *args in _commands(plan)}
+    stopped = asyncio.create_task(stop.wait())
+    ends = [asyncio.create_task(process.wait()) for process in processes.values()]
+    ready = asyncio.create_task(_wait_until_ready(plan.settings["GATEWAY_LISTEN"]))
+    ready.add_done_callback(lambda task: task.cancelled() or print(introduction(plan), flush=True))
+    await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    dead = [name for name, process in processes.items() if process.returncode is not None]
+    await _stop(processes.values())
+    if stop.is_set():
+        print("Everything has stopped.", flush=True)
+        return 0
+    stopped.cancel()
+    print(f"{' and '.join(dead)} stopped, and so has everything else.", file=sys.stderr)
+    return 1
+
+
+def _commands(plan: Plan) -> Iterator[tuple[str, ...]]:
+    if plan.emulator:
+        yield "session_service.openai_emulator", "--listen", plan.emulator
+    yield ("session_service",)
+    yield ("gateway",)
+
+
+async def _start(plan: Plan, module: str, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments, env=plan.settings
+    )
+
+
+async def _stop(processes: Iterable[asyncio.subprocess.Process]) -> None:
+    """Lets them finish what they have begun; the terminal may have told them already."""
+    for process in processes:
+        if process.returncode is None:
+            process.terminate()
+    try:
+        async with asyncio.timeout(GRACE_SECONDS):
+            await asyncio.gather(*(process.wait() for process in processes))
+    except TimeoutError:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+
+
+async def _wait_until_ready(address: str) -> None:
+    def is_ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{address}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:  # urllib's errors are ones
+            return False
+
+    while not await asyncio.to_thread(is_ready):  # noqa: ASYNC110  # another process is asked
+        await asyncio.sleep(0.1)
+
+
+def _development_token(settings: Mapping[str, str]) -> str | None:
+    """Returns a token as the dashboard makes them, None where another's key signs them."""
+    secret = settings.get("JWT_SECRET")
+    if secret is None:
+        return None
+    now = int(time.time())
+    claims: dict[str, object] = {
+        settings.get("JWT_USER_CLAIM", "userId"): TOKEN_USER,
+        "iat": now,
+        "exp": now + TOKEN_SECONDS,
+    }
+    for claim, setting in (("iss", "JWT_ISSUER"), ("aud", "JWT_AUDIENCE")):
+        if setting in settings:
+            claims[claim] = settings[setting]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)  # the gateway says it
+        return jwt.encode(claims, secret, algorithm="HS256")
+
+
+def _free_port(preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")
+
+
+def main() -> int:
+    given = {**dotenv_values(".env"), **{k: v for k, v in os.environ.items() if v}}
+    return asyncio.run(run(make_plan({key: value for key, value in given.items() if value})))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
