@@ -205,7 +205,7 @@ class _Server(uvicorn.Server):
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         line = f"OpenAI emulator at http://{where}/v1: ChatKit sessions and threads in memory; "
-        print(line + "no chat, no browser side, no billing", flush=True)  # noqa: T201
+        print(line + "no chat, no browser side, no billing", flush=True)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
