@@ -68,9 +68,10 @@ def to_status(code: grpc.StatusCode, message: str, details: ErrorDetails) -> grp
     return status
 
 
-def details_of(error: grpc.aio.AioRpcError) -> ErrorDetails | None:
-    """Returns what a failed call carries, None where that is absent, broken or not ours."""
-    trailing: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()
+def details_of(error: grpc.RpcError) -> ErrorDetails | None:
+    """Returns what a failed call, of grpc or grpc.aio, carries; None for nothing of ours."""
+    # The errors of both have the method; their common base, strangely, has not.
+    trailing: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[attr-defined]
     raw = next((value for key, value in trailing if key == _DETAILS_KEY), None)
     if not isinstance(raw, bytes):
         return None
@@ -80,7 +81,7 @@ def details_of(error: grpc.aio.AioRpcError) -> ErrorDetails | None:
         return None
 
 
-def reason_of(error: grpc.aio.AioRpcError) -> str | None:
+def reason_of(error: grpc.RpcError) -> str | None:
     """Returns the reason of a failed call, None where it carries none of ours."""
     details = details_of(error)
     return details.reason if details else None
