@@ -7,6 +7,7 @@ BadRequest that names invalid fields, a RetryInfo where trying again later helps
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -70,8 +71,8 @@ def to_status(code: grpc.StatusCode, message: str, details: ErrorDetails) -> grp
 
 def details_of(error: grpc.RpcError) -> ErrorDetails | None:
     """Returns what a failed call, of grpc or grpc.aio, carries; None for nothing of ours."""
-    # The errors of both have the method; their common base, strangely, has not.
-    trailing: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[attr-defined]
+    # Named tuples by grpc, tuples by grpc.aio.
+    trailing = cast(Iterable[tuple[str, str | bytes]], error.trailing_metadata() or ())
     raw = next((value for key, value in trailing if key == _DETAILS_KEY), None)
     if not isinstance(raw, bytes):
         return None
