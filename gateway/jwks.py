@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 
 import httpx
 import jwt
@@ -11,8 +12,11 @@ from gateway.errors import APIError
 
 _LIFETIME_SECONDS = 600.0
 """Keys that were withdrawn are believed for no longer than this, while the issuer can be asked."""
-_COOLDOWN_SECONDS = 10.0
-"""Tokens with invented key ids must not make us flood the issuer."""
+_MAX_FETCHES = 10
+_FETCHES_SECONDS = 60.0
+"""A key that is not known may be a new one, or invented to make us flood the issuer."""
+_RETRY_SECONDS = 2.0
+"""How long to leave the issuer alone after a fetch that failed."""
 _TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 256 * 1024
 _KEY_TYPES = {"RS256": "RSA", "ES256": "EC"}
@@ -27,8 +31,8 @@ class KeySet:
         self._client = client
         self._url = url
         self._keys: list[jwt.PyJWK] = []
-        self._fetched_at = -_LIFETIME_SECONDS
-        self._tried_at = -_COOLDOWN_SECONDS
+        self._fetches: deque[float] = deque(maxlen=_MAX_FETCHES)
+        self._failed_at: float | None = None
         self._fetching: asyncio.Task[None] | None = None
 
     async def key(self, key_id: object, algorithm: str) -> jwt.PyJWK:
@@ -38,17 +42,15 @@ class KeySet:
         cannot be asked.
         """
         found = self._find(key_id, algorithm)
-        if time.monotonic() - self._fetched_at > _LIFETIME_SECONDS:
-            fetch = self._fetch_soon()
-            if found is None:
-                await asyncio.shield(fetch)
-        elif found is None and time.monotonic() - self._tried_at > _COOLDOWN_SECONDS:
-            await asyncio.shield(self._fetch_soon())
-        found = found or self._find(key_id, algorithm)
+        if found is None:
+            await self._fetch_now()
+            found = self._find(key_id, algorithm)
+        elif time.monotonic() - self._fetches[-1] > _LIFETIME_SECONDS:
+            self._start_fetch()
         if found is not None:
             return found
-        if self._fetched_at < self._tried_at:  # the last try failed
-            raise APIError("UNAVAILABLE", "keys", retry_after_seconds=_COOLDOWN_SECONDS)
+        if self._failed_at is not None:
+            raise APIError("UNAVAILABLE", "keys", retry_after_seconds=_RETRY_SECONDS)
         raise jwt.InvalidKeyError("the issuer has no such key")
 
     def _find(self, key_id: object, algorithm: str) -> jwt.PyJWK | None:
@@ -57,24 +59,34 @@ class KeySet:
             return usable[0] if len(usable) == 1 else None
         return next((key for key in usable if key.key_id == key_id), None)
 
-    def _fetch_soon(self) -> "asyncio.Task[None]":
-        """Starts a fetch, unless one runs or has just failed; returns the latest."""
-        if self._fetching is None or (
-            self._fetching.done() and time.monotonic() - self._tried_at > _COOLDOWN_SECONDS
-        ):
-            self._tried_at = time.monotonic()
+    async def _fetch_now(self) -> None:
+        """Waits for a fetch that others wait for as well, if there may be one."""
+        if fetching := self._start_fetch():
+            await asyncio.shield(fetching)
+
+    def _start_fetch(self) -> "asyncio.Task[None] | None":
+        if self._fetching is None and self._may_fetch(time.monotonic()):
             self._fetching = asyncio.create_task(self._fetch())
         return self._fetching
+
+    def _may_fetch(self, now: float) -> bool:
+        if self._failed_at is not None:
+            return now - self._failed_at > _RETRY_SECONDS
+        return len(self._fetches) < _MAX_FETCHES or now - self._fetches[0] > _FETCHES_SECONDS
 
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 self._keys = jwt.PyJWKSet.from_json(await self._download()).keys
         except (httpx.HTTPError, TimeoutError, jwt.PyJWTError, ValueError, TypeError) as error:
+            self._failed_at = time.monotonic()
             log.warning("keys not fetched", url=self._url, error=f"{type(error).__name__}: {error}")
         else:
-            self._fetched_at = time.monotonic()
+            self._failed_at = None
+            self._fetches.append(time.monotonic())
             log.info("keys fetched", url=self._url, keys=len(self._keys))
+        finally:
+            self._fetching = None
 
     async def _download(self) -> str:
         body = b""

@@ -89,8 +89,6 @@ def _state_value(value: object) -> object:
     # Not a union of types: pydantic would report one error for each of its members.
     if not isinstance(value, str | int | float):
         raise PydanticCustomError("state_value_type", "expected a string, a number or a boolean")
-    if isinstance(value, str) and len(value) > 512:
-        raise PydanticCustomError("string_too_long", "", {"max_length": 512})
     return value
 
 
