@@ -4,6 +4,7 @@ Without OPENAI_API_KEY the built-in emulator stands in for OpenAI.
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -12,7 +13,7 @@ import sys
 import time
 import urllib.request
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jwt
@@ -53,7 +54,8 @@ def make_plan(given: Mapping[str, str]) -> Plan:
         settings["OPENAI_BASE_URL"] = f"http://{emulator}/v1"
         settings.setdefault("OPENAI_CHATKIT_WORKFLOW_ID", "wf_emulator")
         # A company's proxy is for what is outside.
-        settings["NO_PROXY"] = ",".join(filter(None, ("127.0.0.1", given.get("NO_PROXY"))))
+        for name in ("NO_PROXY", "no_proxy"):
+            settings[name] = ",".join(filter(None, ("127.0.0.1", given.get(name))))
     return Plan(settings, emulator, made_secret)
 
 
@@ -107,7 +109,7 @@ async def run(plan: Plan) -> int:
     await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
     dead = [name for name, process in processes.items() if process.returncode is not None]
-    await _stop(processes.values())
+    await _stop(list(processes.values()))
     if stop.is_set():
         print("Everything has stopped.", flush=True)
         return 0
@@ -125,28 +127,35 @@ def _commands(plan: Plan) -> Iterator[tuple[str, ...]]:
 
 async def _start(plan: Plan, module: str, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, env=plan.settings
+        sys.executable, "-m", module, *arguments, env=plan.settings, preexec_fn=_leave_ctrl_c_to_us
     )
 
 
-async def _stop(processes: Iterable[asyncio.subprocess.Process]) -> None:
-    """Lets them finish what they have begun; the terminal may have told them already."""
-    for process in processes:
-        if process.returncode is None:
-            process.terminate()
+def _leave_ctrl_c_to_us() -> None:
+    """Runs in a new process: the terminal tells all of them, and its imports would break off."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+async def _stop(processes: Sequence[asyncio.subprocess.Process]) -> None:
+    """Stops callers before those they call, so that each can finish what it has begun."""
     try:
         async with asyncio.timeout(GRACE_SECONDS):
-            await asyncio.gather(*(process.wait() for process in processes))
+            for process in reversed(processes):
+                with contextlib.suppress(ProcessLookupError):  # it has stopped by itself
+                    process.terminate()
+                await process.wait()
     except TimeoutError:
         for process in processes:
-            if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
                 process.kill()
 
 
 async def _wait_until_ready(address: str) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
     def is_ready() -> bool:
         try:
-            with urllib.request.urlopen(f"http://{address}/readyz", timeout=2) as answer:
+            with direct.open(f"http://{address}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:  # urllib's errors are ones
             return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -102,6 +103,7 @@ def main() -> None:
     logs.configure(settings.log_level, settings.log_format)
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     _warn_of_short_secret(settings)
+    gc.freeze()  # modules and tables live as long as the process: no need to look at them again
     uvloop.run(run(settings))
 
 

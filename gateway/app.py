@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-import httpx
 from grpc_health.v1 import health_pb2_grpc
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,8 +14,9 @@ from starlette.types import ASGIApp
 from gateway.auth import Authenticator
 from gateway.channel import open_channel
 from gateway.config import Settings
+from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
-from gateway.jwks import KeySet
+from gateway.jwks import open_key_set
 from gateway.middleware import CORS, RequestContext, SizeLimit
 from gateway.routes import ROUTES, State
 from gateway.texts import language_of
@@ -26,18 +26,18 @@ from runtime import log as logs
 
 def create_app(settings: Settings) -> ASGIApp:
     """Returns the application; its lifespan opens the channel to the session service."""
+    documentation = create_documentation()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with (
             open_channel(settings.session_service_target) as channel,
-            httpx.AsyncClient() as client,
+            open_key_set(settings.jwt_jwks_url) as keys,
         ):
-            url = settings.jwt_jwks_url
             yield State(
                 authenticator=Authenticator(
                     secret=settings.jwt_secret,
-                    keys=KeySet(client, url) if url else None,
+                    keys=keys,
                     issuer=settings.jwt_issuer,
                     audience=settings.jwt_audience,
                     user_claim=settings.jwt_user_claim,
@@ -47,6 +47,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 # types-grpcio-health-checking does not know the calls of its stub.
                 check_health=health_pb2_grpc.HealthStub(channel).Check,  # type: ignore[attr-defined]
                 timeout_seconds=settings.chatkit_timeout_seconds,
+                documentation=documentation,
             )
 
     app = Starlette(

@@ -1,5 +1,6 @@
 """Who is calling: the dashboard's JSON Web Token, and nothing else, says so."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from gateway.jwks import KeySet
 
 _MAX_TOKEN_LENGTH = 8 * 1024
 _MAX_USER_ID_LENGTH = 256
+_CLOCK_SKEW_SECONDS = 60
+"""How far the clock of who makes the tokens may be ahead of ours."""
 _DEFAULT_USER_CLAIMS = ("userId", "sub")
 
 
@@ -94,12 +97,15 @@ class Authenticator:
             algorithms=[algorithm],
             issuer=self._issuer,
             audience=self._audience,
+            leeway=_CLOCK_SKEW_SECONDS,
             options={
                 "require": ["exp"],
                 "verify_aud": self._audience is not None,
                 "verify_sub": False,  # an integer user id is fine with us
             },
         )
+        if claims["exp"] <= time.time():  # the leeway is not for this: who logged out stays out
+            raise jwt.ExpiredSignatureError
         return claims
 
     async def _key_for(self, header: Mapping[str, Any]) -> tuple[str, str | jwt.PyJWK]:

@@ -1,10 +1,10 @@
 """The settings of the gateway; README.md documents them under "Configuration"."""
 
 import ipaddress
-from typing import Annotated, Self
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from runtime.settings import CommaSeparated, HostAndPort, ProcessSettings, load
@@ -24,21 +24,25 @@ def _origin(value: str) -> str:
     return value
 
 
-def _is_ip(target: str) -> bool:
+def _ip_version(host: str) -> int | None:
     try:
-        ipaddress.ip_address(target.rpartition(":")[0].strip("[]"))
+        return ipaddress.ip_address(host.strip("[]")).version
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_ip(f"{host}:0") and ipaddress.ip_address(host).is_loopback)
+    return host == "localhost" or (
+        _ip_version(host) is not None and ipaddress.ip_address(host).is_loopback
+    )
 
 
 def _balanceable(targets: tuple[str, ...]) -> tuple[str, ...]:
-    if len(targets) > 1 and not all(map(_is_ip, targets)):
-        raise ValueError("several targets must be IP addresses; or name one DNS name of them all")
+    versions = {_ip_version(target.rpartition(":")[0]) for target in targets}
+    if len(targets) > 1 and versions not in ({4}, {6}):
+        raise ValueError(
+            "several targets must be IP addresses of one version; or name one DNS name of them all"
+        )
     return targets
 
 
@@ -53,8 +57,8 @@ class Settings(ProcessSettings):
         Field(min_length=1),
         AfterValidator(_balanceable),
     ] = ("127.0.0.1:50051",)
-    jwt_secret: SecretStr | None = None
     jwt_jwks_url: Annotated[str, AfterValidator(_careful_url)] | None = None
+    jwt_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_user_claim: str | None = None
@@ -65,14 +69,17 @@ class Settings(ProcessSettings):
     ] = ()
     chatkit_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
 
-    @model_validator(mode="after")
-    def _tokens_can_be_checked(self) -> Self:
-        if not self.jwt_secret and not self.jwt_jwks_url:
+    @field_validator("jwt_secret")
+    @classmethod
+    def _tokens_can_be_checked(
+        cls, secret: SecretStr | None, others: ValidationInfo
+    ) -> SecretStr | None:
+        if not secret and others.data.get("jwt_jwks_url", "wrong, as is said elsewhere") is None:
             raise ValueError(
-                "JWT_SECRET: set it to the secret that your dashboard's tokens are signed with,"
+                "set it to the secret that your dashboard's tokens are signed with,"
                 " or set JWT_JWKS_URL"
             )
-        return self
+        return secret
 
 
 def load_settings() -> Settings:

@@ -1,11 +1,14 @@
 """The public keys of whoever issues the tokens: fetched carefully, cached, rotated with them."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 
 import httpx
 import jwt
+import orjson
 import structlog
 
 from gateway.errors import APIError
@@ -77,8 +80,8 @@ class KeySet:
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                self._keys = jwt.PyJWKSet.from_json(await self._download()).keys
-        except (httpx.HTTPError, TimeoutError, jwt.PyJWTError, ValueError, TypeError) as error:
+                self._keys = _parse(await self._download())
+        except (httpx.HTTPError, TimeoutError, jwt.PyJWTError, ValueError) as error:
             self._failed_at = time.monotonic()
             log.warning("keys not fetched", url=self._url, error=f"{type(error).__name__}: {error}")
         else:
@@ -88,7 +91,7 @@ class KeySet:
         finally:
             self._fetching = None
 
-    async def _download(self) -> str:
+    async def _download(self) -> bytes:
         body = b""
         async with self._client.stream("GET", self._url) as response:
             if response.status_code != 200:  # a redirect too: it could lead anywhere
@@ -97,4 +100,21 @@ class KeySet:
                 body += chunk
                 if len(body) > _MAX_BYTES:
                     raise ValueError(f"the answer is larger than {_MAX_BYTES} bytes")
-        return body.decode()
+        return body
+
+
+@contextlib.asynccontextmanager
+async def open_key_set(url: str | None) -> AsyncIterator[KeySet | None]:
+    """Opens the client that a key set at `url` is fetched with; None where there is none."""
+    if url is None:
+        yield None
+        return
+    async with httpx.AsyncClient() as client:
+        yield KeySet(client, url)
+
+
+def _parse(body: bytes) -> list[jwt.PyJWK]:
+    match orjson.loads(body):
+        case {"keys": [*keys]} if all(isinstance(key, dict) for key in keys):
+            return list(jwt.PyJWKSet(keys).keys)
+    raise ValueError("the answer is no JSON Web Key Set")

@@ -80,7 +80,11 @@ class CORS(CORSMiddleware):
 
 
 class SizeLimit:
-    """Refuses bodies above `MAX_BODY_BYTES`, announced or not, without reading them to the end."""
+    """Refuses bodies above `MAX_BODY_BYTES`, announced or not, without keeping them.
+
+    What is still to come the server reads and drops: were the connection closed at once, clients
+    that are still sending would see a reset instead of the answer.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -92,7 +96,7 @@ class SizeLimit:
         headers = Headers(scope=scope)
         if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
             language = language_of(headers.get("accept-language"))
-            error = APIError("PAYLOAD_TOO_LARGE", headers={"Connection": "close"})
+            error = APIError("PAYLOAD_TOO_LARGE")
             await error_response(error, logs.request_id.get(), language)(scope, receive, send)
             return
         received = 0
@@ -102,7 +106,7 @@ class SizeLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > MAX_BODY_BYTES:
-                raise APIError("PAYLOAD_TOO_LARGE", headers={"Connection": "close"})
+                raise APIError("PAYLOAD_TOO_LARGE")
             return message
 
         await self._app(scope, receive_limited, send)

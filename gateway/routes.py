@@ -13,6 +13,7 @@ from starlette.routing import Route
 from gateway import messages, texts
 from gateway.auth import Authenticator, Caller, effective_user
 from gateway.channel import call
+from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
@@ -32,6 +33,7 @@ class State(TypedDict):
     sessions: "pb_grpc.SessionServiceAsyncStub"
     check_health: CheckHealth
     timeout_seconds: float
+    documentation: Documentation
 
 
 async def create_session(request: Request[State]) -> Response:
@@ -50,8 +52,8 @@ async def refresh_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
     body = await _json_object(request)
     user_id = effective_user(caller, body.get("userId", caller.user_id))
-    secret = body.get("existingSecret", body.get("currentClientSecret"))
-    if not isinstance(secret, str) or not secret:
+    secret = body.get("existingSecret") or body.get("currentClientSecret")
+    if not isinstance(secret, str):
         raise APIError("INVALID_ARGUMENT", "existingSecret")
     reply = await call(
         request.state["sessions"].RefreshSession,
@@ -118,6 +120,17 @@ async def readyz(request: Request[State]) -> Response:
     return _success({"status": "ready"})
 
 
+async def openapi(request: Request[State]) -> Response:
+    return request.state["documentation"].openapi_response()
+
+
+async def docs(request: Request[State]) -> Response:
+    """Shows the documentation in the language of the link, else of the browser."""
+    chosen = request.query_params.get("lang")
+    language = texts.language_of(chosen) if chosen in ("es", "en") else _language(request)
+    return request.state["documentation"].page_response(language)
+
+
 async def _authenticate(request: Request[State]) -> Caller:
     authenticator: Authenticator = request.state["authenticator"]
     return await authenticator.authenticate(request.headers.get("authorization"))
@@ -155,4 +168,6 @@ ROUTES = [
     Route("/api/chatkit/stats", stats, methods=["GET"]),
     Route("/healthz", healthz, methods=["GET"]),
     Route("/readyz", readyz, methods=["GET"]),
+    Route("/openapi.json", openapi, methods=["GET"]),
+    Route("/docs", docs, methods=["GET"]),
 ]

@@ -17,6 +17,10 @@ LogFormat = Literal["json", "console"]
 request_id: ContextVar[str] = ContextVar("request_id")
 """Names the request in every log line and on the wire; set where a request enters."""
 
+# Without the values of variables: they may be secrets.
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
@@ -32,9 +36,15 @@ def configure(level: LogLevel, log_format: LogFormat | None) -> None:
         _add_request_id,
     ]
     rendered: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), sort_keys=False)]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(),
+                sort_keys=False,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_json)]
+        else [_tracebacks, structlog.processors.JSONRenderer(_json)]
     )
     structlog.configure(
         processors=[*shared, *rendered],

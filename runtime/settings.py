@@ -59,10 +59,12 @@ def load(settings: type[S], process: str) -> S:
             f"\n  {_name(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors(include_input=False, include_url=False)
         )
-        raise SystemExit(
-            f"{process} cannot start, please correct these settings"
-            f" (README.md, Configuration):{problems}"
-        ) from None
+    except UnicodeDecodeError:
+        problems = "\n  .env: is not a text file in UTF-8"
+    raise SystemExit(
+        f"{process} cannot start, please correct these settings"
+        f" (README.md, Configuration):{problems}"
+    )
 
 
 def _name(location: tuple[int | str, ...]) -> str:

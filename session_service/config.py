@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -18,7 +19,12 @@ def _sqlite_url(value: str) -> str:
 
 
 def _http_url(value: str) -> str:
-    if not re.match(r"https?://[^/\s]+", value):
+    try:
+        url = urlsplit(value)
+        fine = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # it would quote the value, which may be a key in the wrong place
+        fine = False
+    if not fine or re.search(r"\s", value):
         raise ValueError("must be an http:// or https:// address")
     return value.rstrip("/")
 
@@ -37,7 +43,7 @@ class Settings(ProcessSettings):
         ("search", "file_upload", "code_interpreter")
     )
     chatkit_usage_sync_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
-    chatkit_sessions_per_minute: Annotated[int, Field(ge=0)] = 30
+    chatkit_sessions_per_minute: Annotated[int, Field(ge=0, le=100_000)] = 30
 
     # These two belong to the workflow: in hosted mode it holds them itself, at OpenAI. They are
     # read here so that a mistake in them is found at start, whatever the mode.

@@ -1,5 +1,6 @@
 """One interceptor around every call of ours: its request id, its log line, its error's status."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
@@ -43,6 +44,15 @@ Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the unary calls of chatkit.v1; health and reflection pass untouched."""
 
+    def __init__(self) -> None:
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def idle(self) -> None:
+        """Waits until no call of chatkit.v1 is in flight."""
+        await self._idle.wait()
+
     async def intercept_service(
         self,
         continuation: Callable[
@@ -55,39 +65,49 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith("/chatkit.v1."):
             return handler
         return grpc.unary_unary_rpc_method_handler(
-            _wrap(cast(Call, handler.unary_unary), method.rpartition("/")[2]),
+            self._wrap(cast(Call, handler.unary_unary), method.rpartition("/")[2]),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
+    def _wrap(self, call: Call, method: str) -> Call:
+        async def wrapped(request: Any, context: Context) -> Any:
+            started = time.perf_counter()
+            request_id = logs.begin_request(_proposed_request_id(context))
+            metadata = ((REQUEST_ID_KEY, request_id),)
+            outcome = "CANCELLED"
+            self._enter()
+            try:
+                context.set_trailing_metadata(metadata)
+                response = await call(request, context)
+                outcome = "OK"
+                return response
+            except ServiceError as error:
+                outcome = error.reason
+                status = _status(error)
+            except Exception:
+                log.exception("defect", method=method)
+                outcome = "INTERNAL"
+                status = to_status(
+                    grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
+                )
+            finally:
+                self._leave()
+                duration_ms = round((time.perf_counter() - started) * 1000, 1)
+                log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms)
+            trailing = (*(status.trailing_metadata or ()), *metadata)
+            return await context.abort(status.code, status.details, trailing)
 
-def _wrap(call: Call, method: str) -> Call:
-    async def wrapped(request: Any, context: Context) -> Any:
-        started = time.perf_counter()
-        request_id = logs.begin_request(_proposed_request_id(context))
-        metadata = ((REQUEST_ID_KEY, request_id),)
-        outcome = "CANCELLED"
-        try:
-            context.set_trailing_metadata(metadata)
-            response = await call(request, context)
-            outcome = "OK"
-            return response
-        except ServiceError as error:
-            outcome = error.reason
-            status = _status(error)
-        except Exception:
-            log.exception("defect", method=method)
-            outcome = "INTERNAL"
-            status = to_status(
-                grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
-            )
-        finally:
-            duration_ms = round((time.perf_counter() - started) * 1000, 1)
-            log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms)
-        trailing = (*(status.trailing_metadata or ()), *metadata)
-        return await context.abort(status.code, status.details, trailing)
+        return wrapped
 
-    return wrapped
+    def _enter(self) -> None:
+        self._in_flight += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._idle.set()
 
 
 def _status(error: ServiceError) -> grpc.Status:

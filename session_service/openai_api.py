@@ -8,11 +8,13 @@ import asyncio
 import itertools
 import re
 import time
+import urllib.request
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import httpx
@@ -102,10 +104,7 @@ class ChatKitAPI:
             raise WorkflowNotConfigured(metadata={"cause": "missing"})
         if not re.fullmatch(r"wf_[A-Za-z0-9_-]+", self._workflow_id):
             raise WorkflowNotConfigured(metadata={"cause": "malformed"})
-        if not self._api_key:
-            raise InvalidAPIKey(metadata={"cause": "missing"})
-        if not re.fullmatch(r"[\x21-\x7e]+", self._api_key):  # no HTTP header can carry it
-            raise InvalidAPIKey(metadata={"cause": "rejected"})
+        self._authorization()
         return self._workflow_id
 
     async def create_session(
@@ -183,6 +182,10 @@ class ChatKitAPI:
                     wait = backoff_seconds(retry)
                     try:
                         answer = await self._send(method, path, content, params)
+                    except aiohttp.ClientResponseError as error:
+                        # An answer, but not HTTP: OpenAI may have done what was asked.
+                        log.error("openai answered nonsense", path=path, error=error.message)
+                        raise UpstreamUnavailable from None
                     except _CONNECTION_ERRORS as error:
                         log.warning("openai not reached", path=path, error=type(error).__name__)
                         failure: UpstreamError = UpstreamUnavailable()
@@ -212,10 +215,11 @@ class ChatKitAPI:
     ) -> Answer:
         started = time.perf_counter()
         headers = {
-            "Authorization": f"Bearer {self._api_key}",
-            "X-Client-Request-Id": logs.request_id.get(""),
+            "Authorization": self._authorization(),
+            # What runs in the background has a name as well.
+            "X-Client-Request-Id": logs.request_id.get(None) or uuid.uuid4().hex,
         }
-        if content is not None:
+        if method == "POST":  # where there is no content, aiohttp would say that it is bytes
             headers["Content-Type"] = "application/json"
         async with self._client.stream(
             method, path, content=content, params=params, headers=headers
@@ -233,6 +237,13 @@ class ChatKitAPI:
         )
         return answer
 
+    def _authorization(self) -> str:
+        if not self._api_key:
+            raise InvalidAPIKey(metadata={"cause": "missing"})
+        if not re.fullmatch(r"[\x21-\x7e]+", self._api_key):  # no HTTP header can carry it
+            raise InvalidAPIKey(metadata={"cause": "rejected"})
+        return f"Bearer {self._api_key}"
+
     def _problem(self, answer: Answer) -> dict[str, object]:
         """Returns what OpenAI says of an error, for the log, without the key that it may quote."""
         error = answer.error()
@@ -244,18 +255,19 @@ class ChatKitAPI:
 
 @asynccontextmanager
 async def open_client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Opens the HTTP client that `ChatKitAPI` takes; proxies are taken from the environment."""
+    """Opens the HTTP client that `ChatKitAPI` takes, through the environment's proxy if any."""
     connector = aiohttp.TCPConnector(
         limit=_MAX_CONNECTIONS,
         keepalive_timeout=_KEEPALIVE_SECONDS,
         ssl=httpx.create_ssl_context(),
     )
     session = aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
     )
     async with httpx.AsyncClient(
         base_url=base_url,
-        transport=AiohttpTransport(client=session),
+        transport=AiohttpTransport(client=session, proxy=_proxy_for(base_url)),
         timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),  # the rest is the deadline's
         headers={
             "OpenAI-Beta": "chatkit_beta=v1",
@@ -265,6 +277,23 @@ async def open_client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
         },
     ) as client:
         yield client
+
+
+def _proxy_for(base_url: str) -> httpx.Proxy | None:
+    """Returns the proxy that the usual variables, such as HTTPS_PROXY and NO_PROXY, name.
+
+    Asked once: aiohttp's own `trust_env` reads them and ~/.netrc with every request, which costs a
+    millisecond, and takes credentials from there that contradict ours.
+    """
+    url = urlsplit(base_url)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if proxy is None or urllib.request.proxy_bypass(url.netloc):
+        return None
+    if not proxy.startswith(("http://", "https://")):
+        log.warning("proxy ignored", remedy="only http:// proxies can be used", scheme=url.scheme)
+        return None
+    return httpx.Proxy(proxy)
 
 
 async def _read(response: httpx.Response) -> bytes:

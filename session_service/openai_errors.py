@@ -26,6 +26,8 @@ _QUOTA_CODES = frozenset(("insufficient_quota", "credit_balance_exhausted"))
 _RETRYABLE = frozenset((408, 409, 429))
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
+_LONGEST_WAIT_SECONDS = 24 * 60 * 60.0
+"""What is more is a mistake."""
 _RATE_LIMIT_SECONDS = 2.0
 """What callers are told to wait where OpenAI says that they are too fast, but not how long."""
 
@@ -56,16 +58,16 @@ class Answer:
         """Returns how long OpenAI asks to wait, None where it does not say."""
         milliseconds = _number(self.headers.get("retry-after-ms"))
         if milliseconds is not None:
-            return milliseconds / 1000
-        value = self.headers.get("retry-after")
+            return _wait(milliseconds / 1000)
+        value = self.headers.get("retry-after", "")
         seconds = _number(value)
-        if seconds is not None or value is None:
-            return seconds
+        if seconds is not None:
+            return _wait(seconds)
         try:
             date = email.utils.parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
-        return max(0.0, date.timestamp() - time.time())
+        return _wait(date.timestamp() - time.time())
 
 
 def error_of(answer: Answer) -> UpstreamError:
@@ -116,7 +118,11 @@ def _quota_is_exhausted(answer: Answer) -> bool:
 
 def _number(value: str | None) -> float | None:
     try:
-        number = float(value) if value is not None else math.nan
+        number = float(value or "")
     except ValueError:
         return None
-    return max(0.0, number) if math.isfinite(number) else None
+    return number if math.isfinite(number) else None
+
+
+def _wait(seconds: float) -> float:
+    return min(max(0.0, seconds), _LONGEST_WAIT_SECONDS)

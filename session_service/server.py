@@ -28,6 +28,8 @@ from session_service.usage import UsageSync
 GRACE_SECONDS = 20.0
 """How long calls in flight may take after SIGTERM."""
 
+_LAST_BYTES_SECONDS = 0.5
+
 _SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
 _NAMES = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
 
@@ -52,15 +54,23 @@ class Server:
     port: int
     _grpc: grpc.aio.Server
     _health: health_aio.HealthServicer
+    _calls: CallInterceptor
     _sessions: Sessions
     _cancellations: Cancellations
 
     async def drain(self) -> None:
         """Takes no more calls and finishes those that have begun, for `GRACE_SECONDS` at most."""
         await self._health.enter_graceful_shutdown()
-        await self._grpc.stop(GRACE_SECONDS)
-        await self._sessions.drain()
-        await self._cancellations.drain()
+        stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS))
+        await asyncio.sleep(0)  # so that it refuses new calls from here on
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                await self._calls.idle()
+                await self._sessions.drain()
+                await self._cancellations.drain()
+        # Those who watch our health would stay for ever; the others have to send their answers.
+        await self._grpc.stop(_LAST_BYTES_SECONDS)
+        await stopping
 
 
 class CannotStart(Exception):
@@ -92,7 +102,8 @@ async def serve(settings: Settings) -> AsyncIterator[Server]:
         await stack.enter_async_context(_running(background))
 
         health = health_aio.HealthServicer()
-        server = grpc.aio.server(interceptors=[CallInterceptor()], options=_OPTIONS)
+        calls = CallInterceptor()
+        server = grpc.aio.server(interceptors=[calls], options=_OPTIONS)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
             SessionServicer(sessions, store, settings.chatkit_timeout_seconds), server
         )
@@ -110,7 +121,7 @@ async def serve(settings: Settings) -> AsyncIterator[Server]:
         stack.push_async_callback(server.stop, None)
         for name in ("", *_NAMES):
             await health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        yield Server(port, server, health, sessions, cancellations)
+        yield Server(port, server, health, calls, sessions, cancellations)
 
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:

@@ -2,7 +2,8 @@
 
 import asyncio
 import base64
-import binascii
+import math
+import re
 from typing import TypeAlias
 
 import grpc
@@ -11,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 from session_service.errors import InvalidArgument
-from session_service.sessions import Sessions, Status, now_ms, status_of
+from session_service.sessions import Sessions, Status, now_ms, status_of, time_to_work
 from session_service.statistics import date_of, statistics
 from session_service.stores.base import Day, Session, StateVariables, Store
 
@@ -23,9 +24,7 @@ _STATUSES = {
     Status.REFRESHED: pb.SESSION_STATUS_REFRESHED,
     Status.DELETED: pb.SESSION_STATUS_DELETED,
 }
-_MARGIN = 0.1
-_MAX_MARGIN_SECONDS = 0.25
-"""We end a little before our caller's deadline, so that they hear the reason and not just that."""
+_PAGE_TOKEN = re.compile(r"(\d{1,18}) (\S+)", re.ASCII)
 
 
 class SessionServicer(pb_grpc.SessionServiceServicer):
@@ -106,9 +105,9 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
     def _deadline(self, context: Context) -> float:
         """Returns our limit or the caller's, whichever is first, in event loop time."""
         remaining = context.time_remaining()
-        seconds = min(self._timeout_seconds, float("inf") if remaining is None else remaining)
-        margin = min(seconds * _MARGIN, _MAX_MARGIN_SECONDS)
-        return asyncio.get_running_loop().time() + seconds - margin
+        seconds = min(self._timeout_seconds, math.inf if remaining is None else remaining)
+        # A little early, so that the caller hears the reason and not just that it is too late.
+        return asyncio.get_running_loop().time() + time_to_work(seconds)
 
 
 def _message(session: Session) -> pb.Session:
@@ -163,7 +162,9 @@ def _parse_page_token(token: str) -> tuple[int, str] | None:
     if not token:
         return None
     try:
-        created_ms, _, session_id = base64.urlsafe_b64decode(token).decode().partition(" ")
-        return int(created_ms), session_id
-    except (binascii.Error, ValueError):
-        raise InvalidArgument("page_token", "must be the next_page_token of an answer") from None
+        match = _PAGE_TOKEN.fullmatch(base64.urlsafe_b64decode(token).decode())
+    except ValueError:
+        match = None
+    if match is None:
+        raise InvalidArgument("page_token", "must be the next_page_token of an answer")
+    return int(match[1]), match[2]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,8 @@ REFRESHABLE_MS = 24 * 60 * 60 * 1000
 MAX_ID_LENGTH = 256
 MAX_STATE_VARIABLES = 64
 MAX_STATE_VARIABLE_KEY_LENGTH = 64
+_MARGIN = 0.1
+_MAX_MARGIN_SECONDS = 0.25
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 100
 
@@ -65,6 +68,11 @@ def status_of(session: Session, at_ms: int) -> Status:
     if session.refreshed_to is not None:
         return Status.REFRESHED
     return Status.ACTIVE if at_ms < session.expires_ms else Status.EXPIRED
+
+
+def time_to_work(seconds: float) -> float:
+    """Returns how long work may take so that its outcome is told before `seconds` are over."""
+    return seconds - min(seconds * _MARGIN, _MAX_MARGIN_SECONDS)
 
 
 def check_id(name: str, value: str) -> None:
@@ -176,7 +184,9 @@ class Sessions:
         return session
 
     def _start_refresh(self, key: tuple[str, bytes], previous: Session) -> None:
-        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        # Before its callers', so that a failure is counted when they hear of it.
+        seconds = time_to_work(time_to_work(self._timeout_seconds))
+        deadline = asyncio.get_running_loop().time() + seconds
         refresh = asyncio.create_task(
             self._issue(previous.user_id, previous.state_variables, previous, deadline)
         )
@@ -248,3 +258,5 @@ def _check_state_variables(state_variables: StateVariables) -> None:
     if not all(0 < len(key) <= MAX_STATE_VARIABLE_KEY_LENGTH for key in state_variables):
         limit = MAX_STATE_VARIABLE_KEY_LENGTH
         raise InvalidArgument("state_variables", f"keys must be 1 to {limit} characters")
+    if not all(math.isfinite(v) for v in state_variables.values() if isinstance(v, float)):
+        raise InvalidArgument("state_variables", "numbers must be finite")

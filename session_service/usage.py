@@ -26,7 +26,6 @@ _MAX_DOUBLINGS = 4
 _LAST_ANSWER_MS = 60_000
 """An answer may still be written after the secret that asked for it has expired."""
 _CALL_SECONDS = 10.0
-_USERS_PER_ROUND = 200
 _FAILURES_PER_ROUND = 3
 
 log = structlog.get_logger()
@@ -65,14 +64,17 @@ class UsageSync:
         self._api.workflow_id()
         self._calls_left = CALLS_PER_ROUND
         at_ms = now_ms()
-        # Who is left over is due before those who were looked at.
+        # Should this process die, another looks at them after a while.
         again_ms = at_ms + self._interval_ms // 2
         failures = 0
-        for user in await self._store.claim_usage(at_ms, again_ms, _USERS_PER_ROUND):
+        # One at a time, so that those who are not reached stay first in line.
+        while claimed := await self._store.claim_usage(at_ms, again_ms, 1):
+            (user,) = claimed
             try:
                 await self._count_user(user)
                 failures = 0
             except _BudgetSpent:
+                await self._store.usage_interrupted(user)
                 log.info("counting messages goes on in the next round", calls=CALLS_PER_ROUND)
                 return
             except UpstreamError as error:  # logged in full where it happened
@@ -83,15 +85,20 @@ class UsageSync:
 
     async def _count_user(self, user: UsageUser) -> None:
         at_ms = now_ms()
+        last_ms = user.active_until_ms + _LAST_ANSWER_MS
+        finished = at_ms > last_ms
         await self._find_threads(user.user_id)
+        if finished:  # nothing new can come: read what there is to its end
+            threads = await self._store.unread_threads(user.user_id, last_ms)
+        else:
+            threads = await self._store.threads(user.user_id, _RECENT_THREADS, _STALE_THREADS)
         found = 0
-        for thread in await self._store.threads(user.user_id, _RECENT_THREADS, _STALE_THREADS):
+        for thread in threads:
             found += await self._count_thread(user.user_id, thread)
         idle_rounds = 0 if found else user.idle_rounds + 1
         doublings = min(max(0, idle_rounds - _PATIENT_ROUNDS), _MAX_DOUBLINGS)
-        finished = at_ms > user.active_until_ms + _LAST_ANSWER_MS
         next_ms = None if finished else at_ms + self._interval_ms * 2**doublings
-        await self._store.usage_counted(user.user_id, at_ms, next_ms, idle_rounds)
+        await self._store.usage_counted(user, at_ms, next_ms, idle_rounds)
 
     async def _find_threads(self, user_id: str) -> None:
         """Keeps the threads that are new; OpenAI lists the newest first."""
@@ -126,7 +133,9 @@ class UsageSync:
                 if item.type in _MESSAGE_TYPES
             ]
             cursor = page.entries[-1].id if page.entries else thread.cursor
-            if not await self._store.count_messages(user_id, thread, cursor, times_ms, at_ms):
+            if not await self._store.count_messages(
+                user_id, thread, cursor, times_ms, at_ms, page.has_more
+            ):
                 return found  # another process has counted them
             found += len(times_ms)
             if not page.has_more:

@@ -89,6 +89,8 @@ class UsageUser:
     """No message of theirs can be newer than this, as their last secret expires then."""
     idle_rounds: int
     """How often in a row nothing new was found."""
+    due_ms: int
+    """When they are due again, unless `usage_counted` or a session of theirs changes that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,9 @@ class Store(Protocol):
     async def claim_usage(self, now_ms: int, again_ms: int, limit: int) -> Sequence[UsageUser]:
         """Returns users whose messages are due to be counted; due again at `again_ms`."""
 
+    async def usage_interrupted(self, user: UsageUser) -> None:
+        """Their messages could not all be counted: they are due at once, before all others."""
+
     async def known_threads(self, user_id: str, thread_ids: Sequence[str]) -> frozenset[str]:
         """Returns those of `thread_ids` that `add_threads` has been given."""
 
@@ -154,15 +159,30 @@ class Store(Protocol):
     async def threads(self, user_id: str, recent: int, stale: int) -> Sequence[UsageThread]:
         """Returns the threads with the newest messages and those looked at longest ago."""
 
+    async def unread_threads(self, user_id: str, since_ms: int) -> Sequence[UsageThread]:
+        """Returns the threads that were not looked at after `since_ms`, longest ago first."""
+
     async def count_messages(
-        self, user_id: str, thread: UsageThread, cursor: str, times_ms: Sequence[int], at_ms: int
+        self,
+        user_id: str,
+        thread: UsageThread,
+        cursor: str,
+        times_ms: Sequence[int],
+        at_ms: int,
+        has_more: bool = False,
     ) -> bool:
-        """Counts messages and moves the thread's cursor, or neither (False) if that was moved."""
+        """Counts messages and moves the thread's cursor, or neither (False) if that was moved.
+
+        The thread has been looked at by then, unless it has more to read.
+        """
 
     async def thread_is_gone(self, user_id: str, thread_id: str) -> None:
         """OpenAI has the thread no more: it is not looked at again, and what was counted stays."""
 
     async def usage_counted(
-        self, user_id: str, at_ms: int, next_ms: int | None, idle_rounds: int
+        self, user: UsageUser, at_ms: int, next_ms: int | None, idle_rounds: int
     ) -> None:
-        """Their messages are counted as of `at_ms`; due next then or, None, at the next session."""
+        """Their messages are counted as of `at_ms`; due next then or, None, at the next session.
+
+        Who has got a session since they were claimed stays due for that.
+        """

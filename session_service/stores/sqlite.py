@@ -9,16 +9,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import orjson
 import structlog
 
 from session_service.errors import Unavailable
 from session_service.stores import sqlite_rollups as rollups
+from session_service.stores import sqlite_sessions as sessions
 from session_service.stores.base import (
     DAY_MS,
-    DuplicateSession,
     Rollup,
     Session,
     UsageThread,
@@ -32,12 +31,6 @@ T = TypeVar("T")
 _BUSY_SECONDS = 5
 """How long to wait for another process that has locked the file."""
 _READERS = 2
-
-
-_SESSION = (
-    "id, root_id, user_id, workflow_id, created_ms, expires_ms, deleted_ms, refreshed_from,"
-    " refreshed_to, state_variables"
-)
 
 log = structlog.get_logger()
 
@@ -71,7 +64,7 @@ class SQLiteStore:
 
     async def add(self, session: Session, secret_hash: bytes) -> None:
         def work(db: sqlite3.Connection) -> None:
-            _insert(db, session, secret_hash)
+            sessions.insert(db, session, secret_hash)
             user_id, now_ms = session.user_id, session.created_ms
             rollups.add_to_day(db, user_id, now_ms // DAY_MS, "sessions", 1)
             rollups.add_to_totals(db, user_id, sessions=1, duration_ms=session.ends_ms - now_ms)
@@ -87,7 +80,7 @@ class SQLiteStore:
             ).fetchone()
             if deleted_ms is not None:
                 return False
-            _insert(db, session, secret_hash)
+            sessions.insert(db, session, secret_hash)
             db.execute(
                 "UPDATE sessions SET refreshed_to = ? WHERE id = ?",
                 (session.id, session.refreshed_from),
@@ -130,10 +123,10 @@ class SQLiteStore:
         return await self._write(work)
 
     async def get(self, session_id: str) -> Session | None:
-        return await self._read(lambda db: _select(db, "id = ?", session_id))
+        return await self._read(lambda db: sessions.select(db, "id = ?", session_id))
 
     async def get_by_secret(self, secret_hash: bytes) -> Session | None:
-        return await self._read(lambda db: _select(db, "secret_hash = ?", secret_hash))
+        return await self._read(lambda db: sessions.select(db, "secret_hash = ?", secret_hash))
 
     async def list(
         self, user_id: str | None, limit: int, before: tuple[int, str] | None
@@ -147,9 +140,12 @@ class SQLiteStore:
             conditions.append("(created_ms, id) < (?, ?)")
             parameters.extend(before)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        sql = f"SELECT {_SESSION} FROM sessions {where} ORDER BY created_ms DESC, id DESC LIMIT ?"
+        sql = (
+            f"SELECT {sessions.COLUMNS} FROM sessions {where}"
+            " ORDER BY created_ms DESC, id DESC LIMIT ?"
+        )
         return await self._read(
-            lambda db: [_session(row) for row in db.execute(sql, (*parameters, limit))]
+            lambda db: [sessions.from_row(row) for row in db.execute(sql, (*parameters, limit))]
         )
 
     async def claim_cancels(self, now_ms: int, again_ms: int, limit: int) -> Sequence[str]:
@@ -203,9 +199,20 @@ class SQLiteStore:
                 "UPDATE usage_users SET due_ms = ? WHERE user_id = ?",
                 [(again_ms, user_id) for user_id, *_ in due],
             )
-            return [UsageUser(*user) for user in due]
+            return [
+                UsageUser(user_id, active_until_ms, idle_rounds, again_ms)
+                for user_id, active_until_ms, idle_rounds in due
+            ]
 
         return await self._write(work)
+
+    async def usage_interrupted(self, user: UsageUser) -> None:
+        await self._write(
+            lambda db: db.execute(
+                "UPDATE usage_users SET due_ms = 0 WHERE user_id = ? AND due_ms = ?",
+                (user.user_id, user.due_ms),
+            )
+        )
 
     async def known_threads(self, user_id: str, thread_ids: Sequence[str]) -> frozenset[str]:
         marks = ", ".join("?" * len(thread_ids))
@@ -234,15 +241,37 @@ class SQLiteStore:
             lambda db: [UsageThread(*row) for row in db.execute(sql, (user_id, recent, stale))]
         )
 
+    async def unread_threads(self, user_id: str, since_ms: int) -> Sequence[UsageThread]:
+        sql = (
+            "SELECT thread_id, cursor FROM usage_threads"
+            " WHERE user_id = ? AND NOT gone AND checked_ms <= ? ORDER BY checked_ms"
+        )
+        return await self._read(
+            lambda db: [UsageThread(*row) for row in db.execute(sql, (user_id, since_ms))]
+        )
+
     async def count_messages(
-        self, user_id: str, thread: UsageThread, cursor: str, times_ms: Sequence[int], at_ms: int
+        self,
+        user_id: str,
+        thread: UsageThread,
+        cursor: str,
+        times_ms: Sequence[int],
+        at_ms: int,
+        has_more: bool = False,
     ) -> bool:
         def work(db: sqlite3.Connection) -> bool:
             moved = db.execute(
-                "UPDATE usage_threads SET cursor = ?, checked_ms = ?,"
+                "UPDATE usage_threads SET cursor = ?, checked_ms = max(checked_ms, ?),"
                 " last_message_ms = max(last_message_ms, ?)"
                 " WHERE user_id = ? AND thread_id = ? AND cursor = ?",
-                (cursor, at_ms, max(times_ms, default=0), user_id, thread.thread_id, thread.cursor),
+                (
+                    cursor,
+                    0 if has_more else at_ms,
+                    max(times_ms, default=0),
+                    user_id,
+                    thread.thread_id,
+                    thread.cursor,
+                ),
             )
             if not moved.rowcount:
                 return False
@@ -264,17 +293,18 @@ class SQLiteStore:
         )
 
     async def usage_counted(
-        self, user_id: str, at_ms: int, next_ms: int | None, idle_rounds: int
+        self, user: UsageUser, at_ms: int, next_ms: int | None, idle_rounds: int
     ) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute(
-                "UPDATE usage_users SET due_ms = ?, idle_rounds = ? WHERE user_id = ?",
-                (next_ms, idle_rounds, user_id),
+                "UPDATE usage_users SET due_ms = ?, idle_rounds = ?"
+                " WHERE user_id = ? AND due_ms = ?",
+                (next_ms, idle_rounds, user.user_id, user.due_ms),
             )
             db.executemany(
                 "INSERT INTO totals (scope, messages_updated_ms) VALUES (?1, ?2)"
                 " ON CONFLICT DO UPDATE SET messages_updated_ms = ?2",
-                [(user_id, at_ms), (rollups.EVERYBODY, at_ms)],
+                [(user.user_id, at_ms), (rollups.EVERYBODY, at_ms)],
             )
 
         await self._write(work)
@@ -288,8 +318,17 @@ class SQLiteStore:
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _driver_errors():
             return await asyncio.get_running_loop().run_in_executor(
-                self._readers, lambda: work(self._reader())
+                self._readers, lambda: self._as_of_now(work)
             )
+
+    def _as_of_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Reads in one transaction: all that `work` sees is of one moment."""
+        db = self._reader()
+        db.execute("BEGIN")
+        try:
+            return work(db)
+        finally:
+            db.execute("COMMIT")
 
     def _reader(self) -> sqlite3.Connection:
         if not hasattr(self._local, "db"):
@@ -329,43 +368,3 @@ def _open(path: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _insert(db: sqlite3.Connection, session: Session, secret_hash: bytes) -> None:
-    try:
-        db.execute(
-            "INSERT INTO sessions (id, root_id, user_id, workflow_id, secret_hash, state_variables,"
-            " created_ms, expires_ms, ends_ms, refreshed_from)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                session.id,
-                session.root_id,
-                session.user_id,
-                session.workflow_id,
-                secret_hash,
-                orjson.dumps(session.state_variables).decode(),
-                session.created_ms,
-                session.expires_ms,
-                session.ends_ms if session.root_id == session.id else None,
-                session.refreshed_from,
-            ),
-        )
-    except sqlite3.IntegrityError as error:
-        raise DuplicateSession(session.id) from error
-    db.execute(
-        "INSERT INTO usage_users (user_id, active_until_ms, due_ms) VALUES (?1, ?2, ?3)"
-        " ON CONFLICT DO UPDATE SET active_until_ms = max(active_until_ms, ?2), due_ms = ?3,"
-        " idle_rounds = 0",
-        (session.user_id, session.expires_ms, session.created_ms),
-    )
-
-
-def _select(db: sqlite3.Connection, where: str, value: str | bytes) -> Session | None:
-    row = db.execute(f"SELECT {_SESSION} FROM sessions WHERE {where}", (value,)).fetchone()
-    return _session(row) if row else None
-
-
-def _session(row: tuple[Any, ...]) -> Session:
-    *columns, state_variables = row
-    columns.append(orjson.loads(state_variables))
-    return Session(*columns)

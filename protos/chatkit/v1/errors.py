@@ -11,6 +11,7 @@ from typing import cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -78,7 +79,7 @@ def details_of(error: grpc.RpcError) -> ErrorDetails | None:
         return None
     try:
         return _parse(status_pb2.Status.FromString(raw))
-    except ValueError:  # protobuf's DecodeError is one
+    except DecodeError:
         return None
 
 

@@ -1,0 +1,1 @@
+"""The gateway documents itself: an OpenAPI document and a page made from it, in two languages."""

@@ -1,0 +1,87 @@
+"""The examples of the API's documentation: one user's day, told by requests and answers."""
+
+from typing import Any, TypeAlias
+
+JSON: TypeAlias = dict[str, Any]
+
+SESSION_ID = "cksess_68f1c0a2b7d48190a1b2c3d4"
+REQUEST_ID = "5f0c8b6e2a9d4c1f8e7b3a6d9c2f1e40"
+_CLIENT_SECRET = "ek_68f1c0a2b7d48190a1b2c3d4_Zk3vQ9pXwL2n"
+_NEXT_CLIENT_SECRET = "ek_68f1c2e4d9a08190b7c6d5e4_Qm8cT4jYdN6f"
+_WORKFLOW_ID = "wf_68e5a1f09b3c8190a7d2e4c6"
+_CREATED_AT = 1795338000  # 2026-11-22T09:00:00Z
+
+DASHBOARD_REQUEST: JSON = {
+    "userId": 7,
+    "username": "user7",
+    "email": "user7@example.com",
+    "role": "admin",
+    "userContext": {
+        "permissions": {
+            "serviceManagement": True,
+            "automaticAIDisableRules": False,
+            "webhookConfiguration": True,
+            "ticketControl": True,
+            "aiEnabledProjects": True,
+            "remoteServerIntegration": False,
+        },
+        "lastLogin": "2026-11-20T09:15:00.000Z",
+        "isInitialSetupComplete": True,
+    },
+}
+"""What the dashboard in production sends, verbatim."""
+
+REFRESH_REQUEST: JSON = {"existingSecret": _CLIENT_SECRET, "userId": 7}
+
+ISSUED: JSON = {
+    "session_id": SESSION_ID,
+    "client_secret": _CLIENT_SECRET,
+    "expires_at": _CREATED_AT + 600,
+    "user_id": "7",
+    "workflow_id": _WORKFLOW_ID,
+}
+
+REFRESHED: JSON = {
+    **ISSUED,
+    "session_id": "cksess_68f1c2e4d9a08190b7c6d5e4",
+    "client_secret": _NEXT_CLIENT_SECRET,
+    "expires_at": _CREATED_AT + 1140,
+}
+
+SESSION: JSON = {
+    "id": SESSION_ID,
+    "status": "refreshed",
+    "user_id": "7",
+    "workflow_id": _WORKFLOW_ID,
+    "created_at": _CREATED_AT,
+    "expires_at": _CREATED_AT + 600,
+    "refreshed_to": REFRESHED["session_id"],
+}
+
+DELETED: JSON = {"id": SESSION_ID, "status": "deleted"}
+
+STATS: JSON = {
+    "totalSessions": 42,
+    "totalMessages": 318,
+    "lastActivity": "2026-11-22T09:08:31.204Z",
+    "averageSessionDuration": 512.4,
+    "activeSessions": 1,
+    "sessionsToday": 2,
+    "messagesToday": 11,
+    "refreshes": 67,
+    "deletedSessions": 5,
+    "failures": 1,
+    "messagesUpdatedAt": "2026-11-22T09:09:00.000Z",
+    "daily": [
+        {"date": "2026-11-21", "sessions": 3, "messages": 24, "refreshes": 4, "failures": 0},
+        {"date": "2026-11-22", "sessions": 2, "messages": 11, "refreshes": 3, "failures": 0},
+    ],
+}
+
+NEW_STATS: JSON = {
+    **dict.fromkeys(STATS, 0),
+    "lastActivity": None,
+    "messagesUpdatedAt": None,
+    "daily": [{**day, "sessions": 0, "messages": 0, "refreshes": 0} for day in STATS["daily"]],
+}
+"""Of a user with whom nothing has happened yet."""

@@ -1,0 +1,53 @@
+"""The rows of sessions in the SQLite store."""
+
+import sqlite3
+from typing import Any
+
+import orjson
+
+from session_service.stores.base import DuplicateSession, Session
+
+COLUMNS = (
+    "id, root_id, user_id, workflow_id, created_ms, expires_ms, deleted_ms, refreshed_from,"
+    " refreshed_to, state_variables"
+)
+
+
+def insert(db: sqlite3.Connection, session: Session, secret_hash: bytes) -> None:
+    try:
+        db.execute(
+            "INSERT INTO sessions (id, root_id, user_id, workflow_id, secret_hash, state_variables,"
+            " created_ms, expires_ms, ends_ms, refreshed_from)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                session.id,
+                session.root_id,
+                session.user_id,
+                session.workflow_id,
+                secret_hash,
+                orjson.dumps(session.state_variables).decode(),
+                session.created_ms,
+                session.expires_ms,
+                session.ends_ms if session.root_id == session.id else None,
+                session.refreshed_from,
+            ),
+        )
+    except sqlite3.IntegrityError as error:
+        raise DuplicateSession(session.id) from error
+    db.execute(
+        "INSERT INTO usage_users (user_id, active_until_ms, due_ms) VALUES (?1, ?2, ?3)"
+        " ON CONFLICT DO UPDATE SET active_until_ms = max(active_until_ms, ?2), due_ms = ?3,"
+        " idle_rounds = 0",
+        (session.user_id, session.expires_ms, session.created_ms),
+    )
+
+
+def select(db: sqlite3.Connection, where: str, value: str | bytes) -> Session | None:
+    row = db.execute(f"SELECT {COLUMNS} FROM sessions WHERE {where}", (value,)).fetchone()
+    return from_row(row) if row else None
+
+
+def from_row(row: tuple[Any, ...]) -> Session:
+    *columns, state_variables = row
+    columns.append(orjson.loads(state_variables))
+    return Session(*columns)

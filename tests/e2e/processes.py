@@ -1,0 +1,263 @@
+"""Starts the processes of the system as a person would, and watches what they print."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE_SECONDS = 20
+"""For a machine that is busy with something else; nothing takes that long."""
+
+SECRET = "a-secret-of-the-dashboard-of-these-tests"
+WORKFLOW = "wf_e2e"
+
+_given_out: set[int] = set()
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on, and never the same one twice."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given_out:
+            _given_out.add(port)
+            return port
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Returns what a process needs to run at all, and nothing else of this machine's."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONUNBUFFERED": "1",
+        **settings,
+    }
+
+
+class Process:
+    """A running process, alone in its process group, and all that it has printed so far."""
+
+    def __init__(self, *arguments: str, cwd: Path, **settings: str) -> None:
+        self._changed = threading.Condition()
+        self._lines: list[str] = []
+        self._ended = False
+        self._process = subprocess.Popen(
+            (sys.executable, *arguments),
+            cwd=cwd,
+            env=environment(**settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            encoding="utf-8",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        with self._process.stdout as stdout:
+            for line in stdout:
+                with self._changed:
+                    self._lines.append(line)
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    @property
+    def output(self) -> str:
+        with self._changed:
+            return "".join(self._lines)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Waits until the output matches; fails where the process ends without."""
+
+        def found() -> re.Match[str] | None:
+            return re.search(pattern, "".join(self._lines))
+
+        with self._changed:
+            self._changed.wait_for(lambda: found() or self._ended, PATIENCE_SECONDS)
+            match = found()
+            assert match, f"{pattern!r} is not in:\n{''.join(self._lines)}"
+            return match
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def send_to_group(self, number: signal.Signals) -> None:
+        """What Ctrl-C in a terminal does: everything in the foreground gets the signal."""
+        os.killpg(self._process.pid, number)
+
+    def wait(self) -> int:
+        """Returns the exit code, once everything that was printed has been read, too."""
+        code = self._process.wait(PATIENCE_SECONDS)
+        self._reader.join(PATIENCE_SECONDS)
+        return code
+
+    def stop(self) -> int:
+        self.send(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """Ends it and the processes that it has started, at once."""
+        for pid in (*children(self).values(), self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.wait()
+
+
+@contextlib.contextmanager
+def running(*arguments: str, cwd: Path, **settings: str) -> Iterator[Process]:
+    """Runs Python with these arguments; kills what is left of it in the end."""
+    process = Process(*arguments, cwd=cwd, **settings)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def children(process: Process) -> dict[str, int]:
+    """Returns the running children of a process: the module that each runs, and its id."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        for pid in listed.split():
+            arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if "-m" in arguments:
+                found[arguments[arguments.index("-m") + 1]] = int(pid)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def has_loaded(pid: int, library: str) -> bool:
+    """Tells whether a process has come as far as to load that library."""
+    try:
+        return library in Path(f"/proc/{pid}/maps").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A process and where it listens."""
+
+    process: Process
+    address: str
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+
+@contextlib.contextmanager
+def emulator(cwd: Path) -> Iterator[Part]:
+    arguments = ("-m", "session_service.openai_emulator", "--listen", "127.0.0.1:0")
+    with running(*arguments, cwd=cwd) as process:
+        yield Part(process, process.wait_for(r"emulator at http://([\d.:]+)/v1")[1])
+
+
+LISTENS = {
+    "session_service": r'session service listening","address":"([\d.:]+)"',
+    "gateway": r'gateway listening","address":"http://([\d.:]+)"',
+}
+
+
+def _service_settings(openai: str, settings: dict[str, str]) -> dict[str, str]:
+    given = {
+        "SESSION_SERVICE_LISTEN": "127.0.0.1:0",
+        "OPENAI_BASE_URL": f"{openai}/v1",
+        "OPENAI_API_KEY": "sk-e2e-0123456789abcdefghij",
+        "OPENAI_CHATKIT_WORKFLOW_ID": WORKFLOW,
+        **settings,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _gateway_settings(targets: tuple[str, ...], settings: dict[str, str]) -> dict[str, str]:
+    return {
+        "GATEWAY_LISTEN": "127.0.0.1:0",
+        "SESSION_SERVICE_TARGET": ",".join(targets),
+        "JWT_SECRET": SECRET,
+        **settings,
+    }
+
+
+@contextlib.contextmanager
+def session_service(cwd: Path, openai: str, **settings: str) -> Iterator[Part]:
+    """Runs `python -m session_service` against the OpenAI at that address."""
+    given = _service_settings(openai, settings)
+    with running("-m", "session_service", cwd=cwd, **given) as process:
+        yield Part(process, process.wait_for(LISTENS["session_service"])[1])
+
+
+@contextlib.contextmanager
+def gateway(cwd: Path, *targets: str, **settings: str) -> Iterator[Part]:
+    """Runs `python -m gateway` before the session services at these addresses."""
+    given = _gateway_settings(targets, settings)
+    with running("-m", "gateway", cwd=cwd, **given) as process:
+        yield Part(process, process.wait_for(LISTENS["gateway"])[1])
+
+
+@contextlib.contextmanager
+def pair(cwd: Path, openai: str, **settings: str) -> Iterator[tuple[Part, Part]]:
+    """Runs a session service and a gateway before it; they start at the same time."""
+    address = f"127.0.0.1:{free_port()}"
+    for_service = _service_settings(openai, {"SESSION_SERVICE_LISTEN": address, **settings})
+    for_gateway = _gateway_settings((address,), settings)
+    with (
+        running("-m", "session_service", cwd=cwd, **for_service) as service,
+        running("-m", "gateway", cwd=cwd, **for_gateway) as gateway,
+    ):
+        service.wait_for(LISTENS["session_service"])
+        yield Part(service, address), Part(gateway, gateway.wait_for(LISTENS["gateway"])[1])
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What `make run` has started, and what it said."""
+
+    process: Process
+    url: str
+    token: str
+    curl: str
+    emulator: str
+
+
+@contextlib.contextmanager
+def make_run(cwd: Path, **settings: str) -> Iterator[System]:
+    """Runs run.py in an empty directory, so that there is no `.env` and no database."""
+    given = {
+        "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}",
+        "SESSION_SERVICE_LISTEN": f"127.0.0.1:{free_port()}",
+        **settings,
+    }
+    with running(str(REPOSITORY / "run.py"), cwd=cwd, **given) as process:
+        process.wait_for(r"Ctrl-C stops everything\.")
+        yield System(
+            process,
+            url=process.wait_for(r"Address +(http://[\d.:]+)")[1],
+            token=process.wait_for(r"Token +(\S+)")[1],
+            curl=process.wait_for(r"(?m)^ +(curl .*)$")[1],
+            emulator=process.wait_for(r"emulator at (http://[\d.:]+)/v1")[1],
+        )

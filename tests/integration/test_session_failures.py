@@ -1,0 +1,188 @@
+"""Why calls fail: every reason that OpenAI, the settings, the limits or the store can give."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from protos.chatkit.v1 import session_service_pb2 as pb
+from session_service.stores import sqlite
+from tests.integration.test_sqlite_store import locked
+from tests.support import (
+    Emulator,
+    SessionService,
+    eventually,
+    open_session_service,
+    refused,
+    settings_for,
+)
+
+QUICKLY = {"retry-after-ms": "1"}
+UPSTREAM: dict[str, tuple[dict[str, Any], str, dict[str, str], int]] = {
+    # How OpenAI fails, the reason, its metadata, how often OpenAI is asked.
+    "wrong key": ({"status": 401}, "INVALID_API_KEY", {"cause": "rejected"}, 1),
+    "no scope": ({"status": 403}, "INVALID_API_KEY", {"cause": "permission"}, 1),
+    "no workflow": ({"status": 404}, "WORKFLOW_NOT_FOUND", {}, 1),
+    "bad request": ({"status": 400}, "UPSTREAM_REJECTED", {}, 1),
+    "redirect": (
+        {"status": 307, "headers": {"location": "https://example.com/"}},
+        "UPSTREAM_UNAVAILABLE",
+        {},
+        1,
+    ),
+    "error": ({"status": 500, "headers": QUICKLY}, "UPSTREAM_UNAVAILABLE", {}, 3),
+    "no quota": (
+        {"status": 429, "body": {"error": {"code": "insufficient_quota"}}},
+        "UPSTREAM_QUOTA_EXHAUSTED",
+        {},
+        1,
+    ),
+    "too fast": ({"status": 429, "headers": QUICKLY}, "UPSTREAM_RATE_LIMITED", {}, 3),
+    "nothing": ({"status": 204, "raw_body": ""}, "UPSTREAM_UNAVAILABLE", {}, 1),
+    "broken": ({"kind": "malformed"}, "UPSTREAM_UNAVAILABLE", {}, 1),
+    "broken off": ({"kind": "truncate"}, "UPSTREAM_UNAVAILABLE", {}, 1),
+    "huge": ({"kind": "huge"}, "UPSTREAM_UNAVAILABLE", {}, 1),
+    "reset": ({"kind": "reset"}, "UPSTREAM_UNAVAILABLE", {}, 3),
+    "silent": ({"kind": "hang"}, "UPSTREAM_TIMEOUT", {}, 1),
+}
+
+
+@pytest.mark.parametrize("case", UPSTREAM)
+async def test_openais_failures_have_their_reason_and_count(
+    case: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    failure, reason, metadata, asked = UPSTREAM[case]
+    # Waits between tries are at most 0.5 s and 1 s.
+    seconds = 0.5 if case == "silent" else 10
+    settings = settings_for(tmp_path, emulator.url, chatkit_timeout_seconds=seconds)
+    async with open_session_service(settings) as service:
+        await emulator.fail("sessions.create", times=None, **failure)
+        with refused(reason) as refusal:
+            await service.create()
+        assert refusal.details.metadata == metadata
+        assert (refusal.details.retry_after_seconds is None) == (case != "too fast")
+        assert len(await emulator.requests("sessions.create")) == asked
+        stats = await service.stats()
+        assert (stats.failures, stats.total_sessions) == (1, 0)
+        assert stats.daily[-1].failures == 1
+
+
+@pytest.mark.parametrize(
+    ("workflow", "key", "reason", "cause"),
+    [
+        (None, "sk-test", "WORKFLOW_NOT_CONFIGURED", "missing"),
+        ("asst_1", "sk-test", "WORKFLOW_NOT_CONFIGURED", "malformed"),
+        ("wf_", "sk-test", "WORKFLOW_NOT_CONFIGURED", "malformed"),
+        ("wf_1", None, "INVALID_API_KEY", "missing"),
+        ("wf_1", "  ", "INVALID_API_KEY", "missing"),
+        ("wf_1", "sk-ñ", "INVALID_API_KEY", "rejected"),
+        (None, None, "WORKFLOW_NOT_CONFIGURED", "missing"),
+    ],
+)
+async def test_what_is_not_configured_is_said_and_openai_not_asked(
+    workflow: str | None,
+    key: str | None,
+    reason: str,
+    cause: str,
+    emulator: Emulator,
+    tmp_path: Path,
+) -> None:
+    settings = settings_for(
+        tmp_path,
+        emulator.url,
+        openai_chatkit_workflow_id=workflow,
+        openai_api_key=None if key is None else SecretStr(key),
+    )
+    async with open_session_service(settings) as service:
+        with refused(reason) as refusal:
+            await service.create()
+        assert refusal.details.metadata == {"cause": cause}
+        assert (await service.stats()).failures == 1
+    assert await emulator.requests() == []
+
+
+@pytest.mark.parametrize("wait", ["1e300", "Mon, 01 Jan 2024 00:00:00 +99999999999999999"])
+async def test_an_absurd_wait_asked_for_by_openai_is_no_defect(
+    wait: str, service: SessionService, emulator: Emulator
+) -> None:
+    answer = {"status": 429, "headers": {"retry-after": wait}}
+    await emulator.fail("sessions.create", times=3, **answer)
+    with refused("UPSTREAM_RATE_LIMITED") as refusal:
+        await service.create()
+    assert refusal.details.retry_after_seconds is not None
+
+
+async def test_a_user_has_so_many_sessions_a_minute(emulator: Emulator, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, emulator.url, chatkit_sessions_per_minute=3)
+    async with open_session_service(settings) as service:
+        secret = (await service.create()).client_secret
+        secret = (await service.refresh(secret)).client_secret
+        await service.create()
+        for call in (service.create(), service.refresh(secret)):
+            with refused("RATE_LIMITED") as refusal:
+                await call
+            assert refusal.details.retry_after_seconds is not None
+            assert 30 < refusal.details.retry_after_seconds <= 60
+        await service.create("8")
+        assert (await service.stats()).failures == 0
+    assert len(await emulator.requests("sessions.create")) == 4
+
+
+@asynccontextmanager
+async def silent_openai() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
+    """Takes requests and never answers; events say that one has come, and that its client left."""
+    came, left = asyncio.Event(), asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            came.set()
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", came, left
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
+async def test_the_reason_comes_before_the_callers_deadline(seconds: float, tmp_path: Path) -> None:
+    async with (
+        silent_openai() as (url, _, left),
+        open_session_service(settings_for(tmp_path, url)) as service,
+    ):
+        await service.channel.channel_ready()
+        with refused("UPSTREAM_TIMEOUT"):
+            await service.stub.CreateSession(pb.CreateSessionRequest(user_id="7"), timeout=seconds)
+        await asyncio.wait_for(left.wait(), 5)
+        assert (await service.stats()).failures == 1
+
+
+async def test_a_caller_who_leaves_ends_the_call_to_openai(tmp_path: Path) -> None:
+    async with (
+        silent_openai() as (url, came, left),
+        open_session_service(settings_for(tmp_path, url)) as service,
+    ):
+        call = asyncio.create_task(service.create())
+        await asyncio.wait_for(came.wait(), 5)
+        call.cancel()
+        await asyncio.wait_for(left.wait(), 5)
+        assert (await service.stats()).total_sessions == 0
+
+
+async def test_a_store_that_cannot_write_is_unavailable_and_openais_session_cancelled(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.1)
+    async with open_session_service(settings_for(tmp_path, emulator.url)) as impatient:
+        with locked(str(tmp_path / "chatkit.db")), refused("UNAVAILABLE") as refusal:
+            await impatient.create()
+        assert "locked" not in refusal.message
+
+        async def cancelled() -> bool:
+            return len(await emulator.requests("sessions.cancel")) == 1
+
+        await eventually(cancelled)
+        assert (await impatient.stats()).total_sessions == 0

@@ -1,0 +1,180 @@
+"""The settings: the contract's defaults, and one message for all that is wrong with them."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from session_service.config import Settings, load_settings
+from session_service.rate_limit import RateLimit
+
+CONTRACT = {
+    "openai_api_key": None,
+    "openai_chatkit_workflow_id": None,
+    "openai_base_url": "https://api.openai.com/v1",
+    "chatkit_mode": "hosted",
+    "session_service_listen": "127.0.0.1:50051",
+    "database_url": "sqlite:///data/chatkit.db",
+    "chatkit_timeout_seconds": 30,
+    "chatkit_max_messages": 100,
+    "chatkit_tools": {"search", "file_upload", "code_interpreter"},
+    "chatkit_usage_sync_seconds": 60,
+    "chatkit_sessions_per_minute": 30,
+    "log_level": "info",
+    "log_format": None,
+}
+"""The defaults of the contract's table; that of `CHATKIT_SYSTEM_MESSAGE` is the workflow's."""
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty directory, and none of this machine's settings."""
+    monkeypatch.chdir(tmp_path)
+    known = {name.upper() for name in Settings.model_fields}
+    for name in os.environ:
+        if name.upper() in known:
+            monkeypatch.delenv(name)
+
+
+def complaint(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        load_settings()
+    assert isinstance(caught.value.code, str)
+    return caught.value.code
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    settings = load_settings().model_dump()
+    assert {name: settings[name] for name in CONTRACT} == CONTRACT
+    assert set(settings) - set(CONTRACT) == {"chatkit_system_message"}
+
+
+def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "OPENAI_API_KEY": "sk-1",
+        "OPENAI_CHATKIT_WORKFLOW_ID": "wf_1",
+        "OPENAI_BASE_URL": "http://127.0.0.1:8090/v1/",
+        "CHATKIT_MODE": "hosted",
+        "SESSION_SERVICE_LISTEN": "[::1]:0",
+        "DATABASE_URL": "sqlite:////var/lib/chatkit.db",
+        "CHATKIT_TIMEOUT_SECONDS": "2.5",
+        "CHATKIT_MAX_MESSAGES": "7",
+        "CHATKIT_TOOLS": " search , file_upload,",
+        "CHATKIT_SYSTEM_MESSAGE": "Be kind",
+        "CHATKIT_USAGE_SYNC_SECONDS": "0",
+        "CHATKIT_SESSIONS_PER_MINUTE": "0",
+        "LOG_LEVEL": "WARNING",
+        "LOG_FORMAT": "Console",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.openai_api_key is not None
+    assert settings.openai_api_key.get_secret_value() == "sk-1"
+    assert settings.model_dump(exclude={"openai_api_key"}) == {
+        "openai_chatkit_workflow_id": "wf_1",
+        "openai_base_url": "http://127.0.0.1:8090/v1",
+        "chatkit_mode": "hosted",
+        "session_service_listen": "[::1]:0",
+        "database_url": "sqlite:////var/lib/chatkit.db",
+        "chatkit_timeout_seconds": 2.5,
+        "chatkit_max_messages": 7,
+        "chatkit_tools": {"search", "file_upload"},
+        "chatkit_system_message": "Be kind",
+        "chatkit_usage_sync_seconds": 0,
+        "chatkit_sessions_per_minute": 0,
+        "log_level": "warning",
+        "log_format": "console",
+    }
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("OPENAI_CHATKIT_WORKFLOW_ID=wf_file\nLOG_LEVEL=error\nOTHER=1\n")
+    monkeypatch.setenv("OPENAI_CHATKIT_WORKFLOW_ID", "wf_environment")
+    settings = load_settings()
+    assert settings.openai_chatkit_workflow_id == "wf_environment"
+    assert settings.log_level == "error"
+
+
+def test_what_is_empty_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name.upper(), "")
+    assert load_settings() == Settings.model_construct()
+
+
+BAD = {
+    "OPENAI_BASE_URL": [
+        "api.openai.com",
+        "ftp://x/",
+        "https://",
+        "http://h:80x/v1",
+        "http://a b/",
+        "http://h:99999",
+    ],
+    "CHATKIT_MODE": ["self_hosted", "x"],
+    "SESSION_SERVICE_LISTEN": [
+        "50051",
+        "localhost",
+        "127.0.0.1:",
+        "127.0.0.1:70000",
+        ":1",
+        "a b:1",
+    ],
+    "DATABASE_URL": ["data/chatkit.db", "sqlite:///", "sqlite:///:memory:", "mysql://x/y"],
+    "CHATKIT_TIMEOUT_SECONDS": ["0", "-1", "nan", "inf", "601", "soon"],
+    "CHATKIT_MAX_MESSAGES": ["0", "-1", "1.5", "many"],
+    "CHATKIT_TOOLS": ["search,magic", "SEARCH"],
+    "CHATKIT_USAGE_SYNC_SECONDS": ["-1", "nan", "often"],
+    "CHATKIT_SESSIONS_PER_MINUTE": ["-1", "0.5", "x"],
+    "LOG_LEVEL": ["loud", "5"],
+    "LOG_FORMAT": ["xml"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, value) for n in BAD for value in BAD[n]])
+def test_a_bad_setting_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = complaint(monkeypatch, **{name: value})
+    assert said.count("\n") == 1
+    assert f"{name}: " in said
+
+
+def test_all_bad_settings_are_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = complaint(monkeypatch, **{name: values[0] for name, values in BAD.items()})
+    assert all(f"\n  {name}: " in said for name in BAD)
+    assert said.count("\n") == len(BAD)
+    assert "session_service cannot start" in said
+
+
+def test_what_a_setting_held_is_not_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a password, or a key in the wrong line."""
+    said = complaint(
+        monkeypatch, **dict.fromkeys(BAD, "sk-proj-very-secret"), OPENAI_API_KEY="sk-proj-secret"
+    )
+    assert "secret" not in said
+
+
+def test_a_key_in_the_place_of_a_port_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("https://api.openai.com:sk-proj-secret/v1", "https://me:sk-secret@/v1"):
+        assert "secret" not in complaint(monkeypatch, OPENAI_BASE_URL=value)
+
+
+def test_a_key_is_not_shown_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-proj-secret")
+    assert "secret" not in f"{load_settings()!r} {load_settings()}"
+    assert "secret" not in load_settings().model_dump_json()
+
+
+@pytest.mark.parametrize("number", [10**6, 2**63, 10**30])
+def test_a_rate_limit_is_refused_or_works(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHATKIT_SESSIONS_PER_MINUTE", f"{number}")
+    with contextlib.suppress(SystemExit):
+        RateLimit(load_settings().chatkit_sessions_per_minute).admit("7", 0)
+
+
+def test_a_file_that_is_no_text_is_told_without_a_traceback() -> None:
+    Path(".env").write_bytes(b"OPENAI_API_KEY=\xff\xfe\n")
+    with pytest.raises(SystemExit) as caught:
+        load_settings()
+    assert ".env" in str(caught.value.code)

@@ -1,0 +1,97 @@
+"""Which language a person gets, and that there is a good text in each."""
+
+import re
+
+import pytest
+
+from gateway.texts import TEXTS, Language, language_of, session_deleted, text_of
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        (None, "es"),
+        ("", "es"),
+        ("es", "es"),
+        ("en", "en"),
+        ("EN", "en"),
+        ("en-US", "en"),
+        ("es-419", "es"),
+        ("es-ES,es;q=0.9,en;q=0.8", "es"),
+        ("en-US,en;q=0.9,es;q=0.8", "en"),
+        ("es;q=0.5, en;q=0.9", "en"),
+        ("en;q=0.5, es;q=0.9", "es"),
+        ("fr-CH, fr;q=0.9, en;q=0.8, de;q=0.7, *;q=0.5", "en"),
+        ("fr, es;q=0.1", "es"),
+        ("fr", "es"),
+        ("*", "es"),
+        ("fr, *;q=0.1", "es"),
+        ("en;q=0", "es"),
+        ("en;q=0, es;q=0.1", "es"),
+        ("en ; q=0.7 , es;q=0.3", "en"),
+        ("en; Q=0.2, es;q=0.3", "es"),
+        ("english", "es"),
+        ("esperanto", "es"),
+        ("en;q=lots", "es"),
+        (";;;,,,=", "es"),
+        (",en", "en"),
+        ("en;q=nan", "es"),
+        ("ñ" * 1000, "es"),
+        (",".join(["fr"] * 10_000), "es"),
+    ],
+)
+def test_the_language_is_the_one_that_is_preferred(header: str | None, language: str) -> None:
+    assert language_of(header) == language
+
+
+@pytest.mark.parametrize("key", TEXTS)
+def test_each_text_says_in_both_languages_what_happened_and_what_to_do(key: str) -> None:
+    spanish, english = TEXTS[key].es, TEXTS[key].en
+    for text in (spanish.error, spanish.hint, english.error, english.hint):
+        assert text == text.strip()
+        assert len(text) >= 10
+    assert spanish.hint != english.hint
+
+
+@pytest.mark.parametrize("key", TEXTS)
+def test_both_languages_name_the_same_settings_and_fields(key: str) -> None:
+    spanish, english = TEXTS[key].es, TEXTS[key].en
+
+    def names(*texts: str) -> set[str]:
+        found = re.findall(r"\b[A-Z]{3,}(?:_[A-Z]+)+\b|\b[a-z]+(?:[A-Z][a-z]+)+\b", " ".join(texts))
+        return set(found)
+
+    assert names(spanish.error, spanish.hint) == names(english.error, english.hint)
+
+
+@pytest.mark.parametrize("key", TEXTS)
+def test_each_hint_is_a_sentence(key: str) -> None:
+    for hint in (TEXTS[key].es.hint, TEXTS[key].en.hint):
+        assert hint[0].isupper()
+        assert hint[-1] == "."
+
+
+def test_a_detail_without_a_text_of_its_own_has_that_of_its_reason() -> None:
+    assert text_of("INTERNAL", "whatever", "en") == text_of("INTERNAL", None, "en")
+
+
+@pytest.mark.parametrize(
+    ("language", "first", "last"),
+    [
+        ("en", "same OpenAI project", "2026-11-30"),
+        ("es", "mismo proyecto", "2026-11-30"),
+    ],
+)
+def test_what_to_check_for_a_workflow_is_in_the_contracts_order(
+    language: Language, first: str, last: str
+) -> None:
+    hint = text_of("WORKFLOW_NOT_FOUND", None, language).hint
+    published = {"en": "published", "es": "publicado"}[language]
+    order = [hint.index(word) for word in (first, ".env", published, "Agent Builder", last)]
+    assert order == sorted(order)
+    assert "shell" in hint
+
+
+def test_a_delete_is_confirmed_in_both_languages() -> None:
+    assert session_deleted("es") != session_deleted("en")
+    assert all(session_deleted(language) for language in ("es", "en"))
