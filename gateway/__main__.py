@@ -37,6 +37,13 @@ log = structlog.get_logger()
 class Server(uvicorn.Server):
     """uvicorn's, with our signal handling: its own ends the process with -15, not with 0."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            log.info("gateway listening", address=f"http://{host}:{port}")
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
@@ -65,10 +72,9 @@ async def run(settings: Settings) -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
-    host, port = listener.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    log.info("gateway listening", address=address, session_service=settings.session_service_target)
     await server.serve(sockets=[listener])
+    if not server.started:
+        sys.exit("gateway cannot start: the reason is above")
 
 
 def _listen(address: str) -> socket.socket:

@@ -13,6 +13,8 @@ Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
 _OPTIONS = (
+    # The service is near: a proxy for what is outside is not for it, whatever the environment says.
+    ("grpc.enable_http_proxy", 0),
     # Find out that the other side is gone within half a minute, also while nothing is asked.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),

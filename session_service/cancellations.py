@@ -4,12 +4,13 @@ What is still to be told is in the store, so that it outlives this process.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 
 import structlog
 
-from session_service.errors import UpstreamError, WorkflowNotFound
+from session_service.errors import Unavailable, UpstreamError, WorkflowNotFound
 from session_service.openai_api import ChatKitAPI
 from session_service.stores.base import Store
 
@@ -61,4 +62,5 @@ class Cancellations:
         except UpstreamError as error:
             log.warning("cancel failed; trying again", session_id=session_id, reason=error.reason)
             return
-        await self._store.cancelled(session_id)
+        with contextlib.suppress(Unavailable):  # told to OpenAI once more, which does no harm
+            await self._store.cancelled(session_id)

@@ -48,7 +48,11 @@ class Settings(ProcessSettings):
     # These two belong to the workflow: in hosted mode it holds them itself, at OpenAI. They are
     # read here so that a mistake in them is found at start, whatever the mode.
     chatkit_max_messages: Annotated[int, Field(ge=1)] = 100
-    chatkit_system_message: str | None = None
+    chatkit_system_message: str = (
+        "Eres un asistente de IA especializado en ayudar con tareas administrativas y de gestión"
+        " del sistema Movonte Dashboard. Puedes ayudar con consultas sobre proyectos, usuarios,"
+        " servicios, tickets y configuraciones del sistema."
+    )
 
 
 def load_settings() -> Settings:

@@ -187,7 +187,9 @@ class ChatKitAPI:
                         log.error("openai answered nonsense", path=path, error=error.message)
                         raise UpstreamUnavailable from None
                     except _CONNECTION_ERRORS as error:
-                        log.warning("openai not reached", path=path, error=type(error).__name__)
+                        # The cause: httpx-aiohttp calls a dropped connection a ConnectTimeout.
+                        name = type(error.__cause__ or error).__name__
+                        log.warning("openai not reached", path=path, error=name)
                         failure: UpstreamError = UpstreamUnavailable()
                     else:
                         if 200 <= answer.status < 300:

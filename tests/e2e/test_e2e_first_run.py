@@ -96,3 +96,16 @@ async def test_a_socks_proxy_does_not_keep_the_gateway_from_starting(directory: 
     with processes.gateway(directory, "127.0.0.1:1", ALL_PROXY=proxy) as gateway:
         async with open_dashboard(gateway.url) as dashboard:
             assert (await dashboard.http.get("/healthz")).status_code == 200
+
+
+async def test_a_gateway_speaks_with_its_service_and_not_with_a_proxy(
+    directory: Path, own_emulator: str
+) -> None:
+    # gRPC takes a proxy from these, in lower case, for whatever it connects to.
+    nowhere = f"http://127.0.0.1:{processes.free_port()}"
+    with (
+        processes.session_service(directory, own_emulator) as service,
+        processes.gateway(directory, service.address, https_proxy=nowhere) as gateway,
+    ):
+        async with open_dashboard(gateway.url) as dashboard:
+            assert (await dashboard.stats())["totalSessions"] == 0

@@ -83,6 +83,19 @@ async def test_what_is_no_http_gets_json(http: httpx.AsyncClient, sent: bytes) -
     assert (await http.get("/healthz")).status_code == 200
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+async def test_a_body_survives_an_offer_to_upgrade(
+    http: httpx.AsyncClient, fake: FakeService, protocol: str
+) -> None:
+    # Java's HttpClient and `curl --http2` offer it with every request.
+    body = b'{"existingSecret": "ek_1"}'
+    upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": protocol}
+    request = head("POST", REFRESH, Content_Length=len(body), **JSON, **upgrade)
+    status, _, answer = await exchange(http, request, body)
+    assert (status, json.loads(answer)["success"]) == (200, True)
+    assert fake.calls[0].request.client_secret == "ek_1"
+
+
 @pytest.mark.parametrize("path", [SESSION, REFRESH])
 @pytest.mark.parametrize(
     "body",

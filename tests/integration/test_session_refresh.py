@@ -72,7 +72,8 @@ async def test_the_call_goes_on_when_the_first_tab_is_closed(
     second = asyncio.create_task(service.refresh(created.client_secret))
     await asyncio.sleep(0.1)  # so that the service has it; if not, this test proves less
     first.cancel()
-    assert (await second).session.refreshed_from == created.session.id
+    answer = await asyncio.wait_for(second, 10)
+    assert answer.session.refreshed_from == created.session.id
     assert len(await emulator.requests("sessions.create")) == 2
 
 

@@ -82,7 +82,7 @@ async def test_reflection_lists_the_services_and_describes_ours(service: Session
 async def test_a_drain_finishes_what_has_begun_and_takes_no_more(
     service: SessionService, emulator: Emulator
 ) -> None:
-    await emulator.fail("sessions.create", kind="delay", delay_seconds=1)
+    await emulator.fail("sessions.create", kind="delay", delay_seconds=0.6)
     begun = asyncio.create_task(service.create())
     await asked(emulator)
     draining = asyncio.create_task(service.server.drain())
@@ -201,7 +201,7 @@ async def test_sigterm_finishes_what_has_begun_and_exits_with_0(
         process(tmp_path, emulator.url) as (running, port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        await emulator.fail("sessions.create", kind="delay", delay_seconds=1)
+        await emulator.fail("sessions.create", kind="delay", delay_seconds=0.6)
         stub = SessionServiceStub(channel)
         begun = asyncio.ensure_future(stub.CreateSession(pb.CreateSessionRequest(user_id="7")))
         await asked(emulator)
@@ -286,7 +286,7 @@ async def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
 async def test_a_second_sigterm_is_no_reason_to_break_off(tmp_path: Path) -> None:
     async with (
         silent_openai() as (url, came, _),
-        process(tmp_path, url, CHATKIT_TIMEOUT_SECONDS="2") as (running, port),
+        process(tmp_path, url, CHATKIT_TIMEOUT_SECONDS="1") as (running, port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         stub = SessionServiceStub(channel)
