@@ -25,8 +25,8 @@ test: .venv/development ## Run all tests
 	@$(BIN)/python -m pytest
 
 .PHONY: bench
-bench: .venv/development ## Measure creates beside a FastAPI peer, and statistics at a million sessions
-	@$(BIN)/python -m tests.bench
+bench: .venv/development ## Measure beside a FastAPI peer, and statistics at a million sessions
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: lint
 lint: .venv/development ## Check style, import rules, protos, Dockerfile

@@ -81,18 +81,6 @@ async def open_dashboard(url: str, user: object = 7, token: str = "") -> AsyncIt
         yield Dashboard(http)
 
 
-def refusal(answer: httpx.Response, code: str, status: int) -> dict[str, Any]:
-    """Returns the body of an error, once it is certain that the dashboard can show it."""
-    assert answer.headers["content-type"] == "application/json", answer.text
-    body: dict[str, Any] = answer.json()
-    assert (body.get("code"), answer.status_code) == (code, status), body
-    assert set(body) == {"success", "error", "code", "hint", "requestId"}
-    assert body["success"] is False
-    assert all(isinstance(body[key], str) and body[key] for key in body.keys() - {"success"})
-    assert answer.headers["x-request-id"] == body["requestId"]
-    return body
-
-
 class EmulatorControl:
     """The control API of a running emulator."""
 

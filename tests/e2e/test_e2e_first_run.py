@@ -14,9 +14,9 @@ from tests.e2e.dashboard import (
     Dashboard,
     EmulatorControl,
     open_dashboard,
-    refusal,
 )
 from tests.e2e.processes import PATIENCE_SECONDS, System
+from tests.gateway_support import error_of
 
 
 async def test_with_no_settings_at_all_the_printed_curl_line_gives_a_client_secret(
@@ -36,7 +36,7 @@ async def test_with_no_settings_at_all_the_printed_curl_line_gives_a_client_secr
         assert claims["userId"] == 7
         assert claims["exp"] - claims["iat"] == 7 * 24 * 60 * 60
         async with open_dashboard(system.url, token="") as stranger:
-            refusal(await stranger.http.get("/api/chatkit/stats"), "UNAUTHENTICATED", 401)
+            error_of(await stranger.http.get("/api/chatkit/stats"), "UNAUTHENTICATED", 401)
         assert "a secret made for this run" in system.process.output
         assert "the built-in emulator" in system.process.output
         assert system.process.stop() == 0
@@ -74,11 +74,11 @@ async def test_the_dashboards_verbatim_request_gets_what_it_looks_for(
 async def test_a_role_in_the_body_makes_nobody_an_administrator(system: System) -> None:
     async with open_dashboard(system.url, 7) as dashboard:
         body = {**json.loads(VERBATIM), "userId": 8}
-        refusal(
+        error_of(
             await dashboard.http.post("/api/chatkit/session", json=body), "PERMISSION_DENIED", 403
         )
         query = {"userId": "8", "role": "admin"}
-        refusal(
+        error_of(
             await dashboard.http.get("/api/chatkit/stats", params=query), "PERMISSION_DENIED", 403
         )
 

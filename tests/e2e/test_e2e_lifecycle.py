@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from tests.e2e import processes
-from tests.e2e.dashboard import Dashboard, EmulatorControl, open_dashboard, refusal
+from tests.e2e.dashboard import Dashboard, EmulatorControl, open_dashboard
 from tests.e2e.processes import PATIENCE_SECONDS, Part, Process, System
+from tests.gateway_support import error_of
 from tests.support import eventually
 
 SESSION, STATS = "/api/chatkit/session", "/api/chatkit/stats"
@@ -76,15 +77,15 @@ async def test_sigterm_lets_the_service_finish_what_has_begun_and_the_gateway_sa
 
             await eventually(refuses)
             answer = await dashboard.http.get(STATS)
-            refusal(answer, "UNAVAILABLE", 503)
+            error_of(answer, "UNAVAILABLE", 503)
             assert int(answer.headers["retry-after"]) >= 1
-            refusal(await dashboard.http.get("/readyz"), "UNAVAILABLE", 503)
+            error_of(await dashboard.http.get("/readyz"), "UNAVAILABLE", 503)
             assert not begun.done()
             data = await begun
             assert isinstance(data, dict)
             assert await ended(service.process) == 0
             assert "Traceback" not in service.process.output
-            refusal(await dashboard.http.get(STATS), "UNAVAILABLE", 503)
+            error_of(await dashboard.http.get(STATS), "UNAVAILABLE", 503)
 
             with again(directory, own_emulator, service):
                 await back(dashboard)
@@ -136,8 +137,8 @@ async def test_what_was_answered_survives_a_kill_of_the_service(
             await asyncio.wait_for(enough.wait(), PATIENCE_SECONDS)
             service.process.send(signal.SIGKILL)
             for answer in await asyncio.gather(*users):
-                refusal(answer, "UNAVAILABLE", 503)
-            refusal(await dashboard.http.post(SESSION), "UNAVAILABLE", 503)
+                error_of(answer, "UNAVAILABLE", 503)
+            error_of(await dashboard.http.post(SESSION), "UNAVAILABLE", 503)
 
             with again(directory, own_emulator, service):
                 await back(dashboard)

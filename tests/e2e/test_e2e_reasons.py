@@ -17,10 +17,10 @@ from tests.e2e.dashboard import (
     Dashboard,
     EmulatorControl,
     open_dashboard,
-    refusal,
     token_of,
 )
 from tests.e2e.processes import SECRET, System
+from tests.gateway_support import error_of
 
 SESSION, REFRESH, STATS = "/api/chatkit/session", "/api/chatkit/refresh", "/api/chatkit/stats"
 SOON = {"retry-after-ms": "1"}
@@ -63,16 +63,16 @@ async def test_unauthenticated(
     dashboard: Dashboard, method: str, path: str, authorization: str
 ) -> None:
     headers = {"Authorization": authorization}
-    refusal(await dashboard.http.request(method, path, headers=headers), "UNAUTHENTICATED", 401)
+    error_of(await dashboard.http.request(method, path, headers=headers), "UNAUTHENTICATED", 401)
 
 
 async def test_permission_denied(dashboard: Dashboard, user: int) -> None:
     for other in (user + 1, str(user + 1)):
-        refusal(await create(dashboard, userId=other), "PERMISSION_DENIED", 403)
+        error_of(await create(dashboard, userId=other), "PERMISSION_DENIED", 403)
         body = {"existingSecret": "ek_1", "userId": other}
-        refusal(await dashboard.http.post(REFRESH, json=body), "PERMISSION_DENIED", 403)
+        error_of(await dashboard.http.post(REFRESH, json=body), "PERMISSION_DENIED", 403)
         answer = await dashboard.http.get(STATS, params={"userId": other})
-        refusal(answer, "PERMISSION_DENIED", 403)
+        error_of(answer, "PERMISSION_DENIED", 403)
 
 
 @pytest.mark.parametrize(
@@ -109,15 +109,15 @@ async def test_invalid_argument_names_the_field(
 ) -> None:
     headers = {"Content-Type": "application/json"}
     answer = await dashboard.http.request(method, path, content=content, headers=headers)
-    assert field in refusal(answer, "INVALID_ARGUMENT", 400)["error"]
+    assert field in error_of(answer, "INVALID_ARGUMENT", 400)["error"]
 
 
 async def test_session_not_found(dashboard: Dashboard) -> None:
     for method in ("GET", "DELETE"):
         answer = await dashboard.http.request(method, f"{SESSION}/cksess_0")
-        refusal(answer, "SESSION_NOT_FOUND", 404)
+        error_of(answer, "SESSION_NOT_FOUND", 404)
     answer = await dashboard.http.post(REFRESH, json={"existingSecret": "ek_unknown"})
-    refusal(answer, "SESSION_NOT_FOUND", 404)
+    error_of(answer, "SESSION_NOT_FOUND", 404)
 
 
 async def test_session_deleted(dashboard: Dashboard) -> None:
@@ -126,7 +126,7 @@ async def test_session_deleted(dashboard: Dashboard) -> None:
     await dashboard.delete(new["session_id"])
     for secret in (old["client_secret"], new["client_secret"]):
         answer = await dashboard.http.post(REFRESH, json={"existingSecret": secret})
-        refusal(answer, "SESSION_DELETED", 410)
+        error_of(answer, "SESSION_DELETED", 410)
 
 
 async def test_rate_limited(dashboard: Dashboard, openai: EmulatorControl, user: int) -> None:
@@ -134,10 +134,10 @@ async def test_rate_limited(dashboard: Dashboard, openai: EmulatorControl, user:
     for _ in range(SESSIONS_PER_MINUTE - 1):
         data = await dashboard.refresh(data["client_secret"])
     answer = await create(dashboard)
-    refusal(answer, "RATE_LIMITED", 429)
+    error_of(answer, "RATE_LIMITED", 429)
     assert 30 < int(answer.headers["retry-after"]) <= 60
     refresh = await dashboard.http.post(REFRESH, json={"existingSecret": data["client_secret"]})
-    refusal(refresh, "RATE_LIMITED", 429)
+    error_of(refresh, "RATE_LIMITED", 429)
     assert len(openai.requests_of(str(user))) == SESSIONS_PER_MINUTE
     assert (await dashboard.stats())["failures"] == 0
 
@@ -184,12 +184,12 @@ async def test_what_is_configured_wrong_is_said_as_documented(
     directory: Path, own_emulator: str, settings: dict[str, str], code: str, error: str, hint: str
 ) -> None:
     async with configured(directory, own_emulator, **settings) as dashboard:
-        body = refusal(await create(dashboard), code, 503)
+        body = error_of(await create(dashboard), code, 503)
         assert hint in body["hint"]
         assert (await dashboard.stats())["failures"] == 1
         # The dashboard has the documented names in its own troubleshooting, in one language.
         headers = {"Accept-Language": "es"}
-        spanish = refusal(await dashboard.http.post(SESSION, headers=headers), code, 503)
+        spanish = error_of(await dashboard.http.post(SESSION, headers=headers), code, 503)
         assert spanish["hint"] != body["hint"]
         assert body["error"] == spanish["error"] == error
 
@@ -232,7 +232,7 @@ async def test_each_failure_of_openai_has_its_reason(
 ) -> None:
     openai.fail(**failure)
     answer = await create(dashboard)
-    refusal(answer, code, status)
+    error_of(answer, code, status)
     assert len(openai.requests_of(str(user))) == calls
     assert ("retry-after" in answer.headers) is (status == 429)
     openai.heal()
@@ -256,7 +256,7 @@ async def test_a_wait_that_does_not_fit_is_the_callers(
     openai.fail(status=429, headers={"retry-after": "17"})
     started = time.monotonic()
     answer = await create(dashboard)
-    refusal(answer, "UPSTREAM_RATE_LIMITED", 429)
+    error_of(answer, "UPSTREAM_RATE_LIMITED", 429)
     assert answer.headers["retry-after"] == "17"
     assert time.monotonic() - started < TIMEOUT_SECONDS
     # It was told to this caller: the next one may ask OpenAI again.
@@ -266,7 +266,7 @@ async def test_a_wait_that_does_not_fit_is_the_callers(
 async def test_upstream_timeout(dashboard: Dashboard, openai: EmulatorControl) -> None:
     openai.fail(kind="hang")
     started = time.monotonic()
-    refusal(await create(dashboard), "UPSTREAM_TIMEOUT", 504)
+    error_of(await create(dashboard), "UPSTREAM_TIMEOUT", 504)
     assert TIMEOUT_SECONDS / 2 < time.monotonic() - started < TIMEOUT_SECONDS + 5
     assert (await dashboard.stats())["failures"] == 1
 
@@ -277,7 +277,7 @@ async def test_unavailable(directory: Path) -> None:
         async with open_dashboard(gateway.url) as dashboard:
             for method, path in (("POST", SESSION), ("GET", STATS), ("GET", "/readyz")):
                 answer = await dashboard.http.request(method, path)
-                refusal(answer, "UNAVAILABLE", 503)
+                error_of(answer, "UNAVAILABLE", 503)
                 assert int(answer.headers["retry-after"]) >= 1
             assert (await dashboard.http.get("/healthz")).status_code == 200
 
@@ -297,7 +297,7 @@ async def test_internal(directory: Path) -> None:
         with processes.gateway(directory, f"127.0.0.1:{port}") as gateway:
             async with open_dashboard(gateway.url) as dashboard:
                 answer = await create(dashboard)
-                refusal(answer, "INTERNAL", 500)
+                error_of(answer, "INTERNAL", 500)
                 assert "nobody's business" not in answer.text
     finally:
         await server.stop(None)
@@ -309,7 +309,7 @@ async def test_what_is_too_large_or_of_another_type_is_said_in_json(
     headers = {"Content-Type": "application/json"}
     body = b'{"username": "%s"}' % (b"x" * 70 * 1024)
     answer = await dashboard.http.post(SESSION, content=body, headers=headers)
-    refusal(answer, "PAYLOAD_TOO_LARGE", 413)
+    error_of(answer, "PAYLOAD_TOO_LARGE", 413)
     headers = {"Content-Type": "text/plain"}
     answer = await dashboard.http.post(SESSION, content=b"{}", headers=headers)
-    refusal(answer, "UNSUPPORTED_MEDIA_TYPE", 415)
+    error_of(answer, "UNSUPPORTED_MEDIA_TYPE", 415)

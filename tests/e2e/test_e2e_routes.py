@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import ORIGIN
-from tests.e2e.dashboard import Dashboard, EmulatorControl, refusal
+from tests.e2e.dashboard import Dashboard, EmulatorControl
 from tests.e2e.processes import PATIENCE_SECONDS, System
+from tests.gateway_support import error_of
 from tests.support import eventually
 
 SESSION, REFRESH, STATS = "/api/chatkit/session", "/api/chatkit/refresh", "/api/chatkit/stats"
@@ -166,7 +167,7 @@ async def test_each_route_has_its_methods_and_no_others(
         if answer.status_code == 405:
             assert set(answer.headers["allow"].split(", ")) == methods | {"OPTIONS"}
             if method != "HEAD":
-                refusal(answer, "METHOD_NOT_ALLOWED", 405)
+                error_of(answer, "METHOD_NOT_ALLOWED", 405)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ async def test_each_route_has_its_methods_and_no_others(
     ["/", "/api/chatkit", f"{SESSION}/", f"{REFRESH}/", f"{STATS}/", f"{SESSION}/a/", "/nothing"],
 )
 async def test_what_is_no_route_is_404_and_no_redirect(dashboard: Dashboard, path: str) -> None:
-    refusal(await dashboard.http.get(path), "NOT_FOUND", 404)
+    error_of(await dashboard.http.get(path), "NOT_FOUND", 404)
 
 
 async def test_alive_and_ready_need_no_token(system: System) -> None:
@@ -200,7 +201,7 @@ async def test_a_preflight_lets_the_dashboard_in_and_nobody_else(system: System)
         other = {"Origin": "https://elsewhere.example.com", **wanted}
         answer = await http.options(SESSION, headers=other)
         assert "access-control-allow-origin" not in answer.headers
-        refusal(answer, "PERMISSION_DENIED", 403)
+        error_of(answer, "PERMISSION_DENIED", 403)
 
 
 async def test_one_request_id_is_in_every_place(

@@ -8,8 +8,9 @@ import jwt
 import pytest
 
 from tests.e2e import processes
-from tests.e2e.dashboard import open_dashboard, refusal
+from tests.e2e.dashboard import open_dashboard
 from tests.e2e.processes import SECRET
+from tests.gateway_support import error_of
 
 
 async def refused(*arguments: str, cwd: Path, **settings: str) -> str:
@@ -132,4 +133,4 @@ async def test_what_is_in_the_env_file_counts_and_the_environment_counts_more(
         async with open_dashboard(system.url, token=system.token) as dashboard:
             body = {"userId": 9}
             answer = await dashboard.http.post("/api/chatkit/session", json=body)
-            refusal(answer, "PERMISSION_DENIED", 403)
+            error_of(answer, "PERMISSION_DENIED", 403)

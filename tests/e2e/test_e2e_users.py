@@ -11,10 +11,10 @@ from tests.e2e.dashboard import (
     Dashboard,
     EmulatorControl,
     open_dashboard,
-    refusal,
     token_of,
 )
 from tests.e2e.processes import System
+from tests.gateway_support import error_of
 
 SESSION, REFRESH, STATS = "/api/chatkit/session", "/api/chatkit/refresh", "/api/chatkit/stats"
 
@@ -46,13 +46,13 @@ async def test_anothers_session_is_like_one_that_never_was(
             for method in ("GET", "DELETE"):
                 real = await intruder.http.request(method, path)
                 never = await intruder.http.request(method, nowhere)
-                refusal(real, "SESSION_NOT_FOUND", 404)
+                error_of(real, "SESSION_NOT_FOUND", 404)
                 assert without_request_id(real) == without_request_id(never), name
             real, never = [
                 await intruder.http.post(REFRESH, json={"existingSecret": secret})
                 for secret in (theirs["client_secret"], "ek_unknown")
             ]
-            refusal(real, "SESSION_NOT_FOUND", 404)
+            error_of(real, "SESSION_NOT_FOUND", 404)
             assert without_request_id(real) == without_request_id(never), name
     assert (await dashboard.get(theirs["session_id"]))["status"] == "active"
 
