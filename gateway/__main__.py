@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -69,6 +68,7 @@ async def run(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here depends on where a request says it comes from
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
@@ -109,7 +109,6 @@ def main() -> None:
     logs.configure(settings.log_level, settings.log_format)
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     _warn_of_short_secret(settings)
-    gc.freeze()  # modules and tables live as long as the process: no need to look at them again
     uvloop.run(run(settings))
 
 

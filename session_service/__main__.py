@@ -1,7 +1,6 @@
 """`python -m session_service`: one process, settings from the environment and `.env`."""
 
 import asyncio
-import gc
 import signal
 import sys
 
@@ -40,7 +39,6 @@ async def run(settings: Settings) -> None:
 def main() -> None:
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
-    gc.freeze()  # modules and tables live as long as the process: no need to look at them again
     uvloop.run(run(settings))
 
 
