@@ -1,5 +1,6 @@
 """Who is calling: the dashboard's JSON Web Token, and nothing else, says so."""
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from gateway.jwks import KeySet
 
 _MAX_TOKEN_LENGTH = 8 * 1024
 _MAX_USER_ID_LENGTH = 256
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+"""What JSON can say, but neither UTF-8 nor every database can hold."""
 _CLOCK_SKEW_SECONDS = 60
 """How far the clock of who makes the tokens may be ahead of ours."""
 _DEFAULT_USER_CLAIMS = ("userId", "sub")
@@ -30,9 +33,9 @@ def user_id_of(value: object) -> str | None:
     """Returns an integer or a text as a user id, 7 and "7" alike; None for what is none."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if isinstance(value, str) and 0 < len(value) <= _MAX_USER_ID_LENGTH and value.isprintable():
-        return value
-    return None
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_USER_ID_LENGTH:
+        return None
+    return None if _NO_TEXT.search(value) else value
 
 
 def effective_user(caller: Caller, named: object) -> str:

@@ -20,7 +20,6 @@ from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 
 _HEALTH_TIMEOUT_SECONDS = 2.0
 
-
 CheckHealth: TypeAlias = (
     "grpc.aio.UnaryUnaryMultiCallable[pb_health.HealthCheckRequest, pb_health.HealthCheckResponse]"
 )

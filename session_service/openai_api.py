@@ -263,10 +263,7 @@ async def open_client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
         keepalive_timeout=_KEEPALIVE_SECONDS,
         ssl=httpx.create_ssl_context(),
     )
-    session = aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     async with httpx.AsyncClient(
         base_url=base_url,
         transport=AiohttpTransport(client=session, proxy=_proxy_for(base_url)),
@@ -292,8 +289,11 @@ def _proxy_for(base_url: str) -> httpx.Proxy | None:
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if proxy is None or urllib.request.proxy_bypass(url.netloc):
         return None
-    if not proxy.startswith(("http://", "https://")):
-        log.warning("proxy ignored", remedy="only http:// proxies can be used", scheme=url.scheme)
+    scheme, separator, _ = proxy.partition("://")
+    if not separator:  # as in HTTPS_PROXY=proxy.example.com:3128
+        return httpx.Proxy(f"http://{proxy}")
+    if scheme not in ("http", "https"):
+        log.warning("proxy ignored", scheme=scheme, remedy="only http:// proxies can be used")
         return None
     return httpx.Proxy(proxy)
 

@@ -24,7 +24,7 @@ _STATUSES = {
     Status.REFRESHED: pb.SESSION_STATUS_REFRESHED,
     Status.DELETED: pb.SESSION_STATUS_DELETED,
 }
-_PAGE_TOKEN = re.compile(r"(\d{1,18}) (\S+)", re.ASCII)
+_PAGE_TOKEN = re.compile(r"(\d{1,18}) (.+)", re.ASCII | re.DOTALL)
 
 
 class SessionServicer(pb_grpc.SessionServiceServicer):

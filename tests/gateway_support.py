@@ -22,6 +22,7 @@ from gateway.config import Settings
 from gateway.http_protocol import HTTPProtocol
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1.errors import ErrorDetails, to_status
+from tests.support import running
 
 Code = grpc.StatusCode
 
@@ -189,26 +190,13 @@ async def open_gateway(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         access_log=False,
         timeout_graceful_shutdown=1,
     )
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    await server.on_tick(0)
-    host, port = server.servers[0].sockets[0].getsockname()
     headers = {"Authorization": f"Bearer {token()}", "Accept-Language": "en"}
-    try:
+    async with running(config) as url:
         async with httpx.AsyncClient(
-            base_url=f"http://{host}:{port}", headers=headers, trust_env=False, verify=False
+            base_url=url, headers=headers, trust_env=False, verify=False
         ) as http:
             yield http
         await asyncio.sleep(0.002)  # for uvicorn to see that our connections are closed
-    finally:
-        if server.server_state.connections or server.server_state.tasks:
-            await server.shutdown()
-        else:  # the same, without its 100 ms for connections to close
-            for listener in server.servers:
-                listener.close()
-            await server.lifespan.shutdown()
 
 
 def error_of(answer: httpx.Response, code: str, status: int) -> dict[str, Any]:

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 async def serve(app: ASGIApp) -> AsyncIterator[str]:
     """Serves `app` with uvicorn on a free port in this loop, and yields its base URL."""
     config = uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1)
+    async with running(config) as url:
+        yield url
+
+
+@asynccontextmanager
+async def running(config: uvicorn.Config) -> AsyncIterator[str]:
+    """Runs a uvicorn server in this loop, and yields its base URL."""
     config.load()
     server = uvicorn.Server(config)
     # What `Server.serve` does, without its signal handlers and its look every 100 ms for the end.

@@ -343,7 +343,7 @@ def _driver_errors() -> Iterator[None]:
     """Logs what the database said in full, and tells callers no more than that it failed."""
     try:
         yield
-    except sqlite3.IntegrityError:
+    except sqlite3.IntegrityError:  # a defect of ours, not a state of the database
         raise
     except sqlite3.Error as error:
         log.error("store failed", error=f"{type(error).__name__}: {error}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jwt
 
+from gateway.documentation.examples import DASHBOARD_REQUEST
 from tests.bench import processes, upstream
 from tests.bench.processes import Process, free_port
 
@@ -118,27 +119,8 @@ def _token(user_id: int | str, role: str = "user") -> str:
 
 
 def _dashboard_body(user: int) -> str:
-    return json.dumps(
-        {
-            "userId": user,
-            "username": f"user{user}",
-            "email": f"user{user}@example.com",
-            "role": "admin",
-            "userContext": {
-                "permissions": {
-                    "serviceManagement": True,
-                    "automaticAIDisableRules": False,
-                    "webhookConfiguration": True,
-                    "ticketControl": True,
-                    "aiEnabledProjects": True,
-                    "remoteServerIntegration": False,
-                },
-                "lastLogin": "2026-11-20T09:15:00.000Z",
-                "isInitialSetupComplete": True,
-            },
-        },
-        separators=(",", ":"),
-    )
+    named = {"userId": user, "username": f"user{user}", "email": f"user{user}@example.com"}
+    return json.dumps(DASHBOARD_REQUEST | named, separators=(",", ":"))
 
 
 def _request(method: str, path: str, body: str, token: str | None = None) -> str:

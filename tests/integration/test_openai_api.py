@@ -248,9 +248,13 @@ async def test_what_is_wrong_with_a_key_is_told(key: str, cause: str, emulator: 
     assert caught.value.metadata == {"cause": cause}
 
 
-async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http://", ""])
+async def test_the_proxy_of_the_environment_is_used(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with listening(answering(http(SESSION))) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+        address = proxy.url.removeprefix("http://").removesuffix("/v1")
+        monkeypatch.setenv("http_proxy", scheme + address)
         async with api_of("http://openai.example/v1") as api:
             assert (await create(api)).id == "cksess_1"
     (request,) = proxy.requests

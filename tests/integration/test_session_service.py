@@ -170,7 +170,7 @@ async def test_what_is_invalid_is_named(service: SessionService, emulator: Emula
 
 async def test_the_limits_themselves_are_valid(service: SessionService) -> None:
     keys = [f"{number:064}" for number in range(64)]
-    user = "ñ" * 256
+    user = "ñ\t\u00a0\u200d" * 64
     request = pb.CreateSessionRequest(
         user_id=user, state_variables={key: variable(1) for key in keys}
     )

@@ -176,6 +176,7 @@ async def test_a_token_needs_no_iat() -> None:
         ("jose@example.com", "jose@example.com"),
         ("José Ñandú", "José Ñandú"),
         ("x" * 256, "x" * 256),
+        ("a\tb\nc\u00a0d\u200de", "a\tb\nc\u00a0d\u200de"),
     ],
 )
 @pytest.mark.parametrize("claim", ["userId", "sub"])
@@ -272,7 +273,7 @@ async def test_depth_below_the_limit_on_tokens_is_a_bad_token_too(raw: bytes) ->
     await refused(f"Bearer {signed(claims(), raw)}")
 
 
-@pytest.mark.parametrize("value", [*NOBODY, "\ud800", b"7", "a\nb"])
+@pytest.mark.parametrize("value", [*NOBODY, "\ud800", b"7"])
 def test_what_is_no_user_id(value: object) -> None:
     assert user_id_of(value) is None
 
