@@ -299,8 +299,20 @@ async def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
         await add(store, "a")
 
 
-async def test_many_may_open_a_new_file_at_once(path: str) -> None:
-    await asyncio.gather(*(open_and_close(path) for _ in range(8)))
+async def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    for number in range(20):  # it takes luck to meet: one round in 25 did
+        await asyncio.gather(*(open_and_close(f"{tmp_path}/{number}.db") for _ in range(8)))
+
+
+async def test_a_new_file_that_stays_locked_cannot_be_opened(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
+    Path(path).parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await open_and_close(path)
 
 
 async def test_two_processes_share_a_file(path: str) -> None:
