@@ -28,6 +28,10 @@ STATUS_CODES = {
     "UPSTREAM_TIMEOUT": 504,
     "UNAVAILABLE": 503,
     "INTERNAL": 500,
+    "THREAD_NOT_FOUND": 404,
+    "ATTACHMENT_NOT_FOUND": 404,
+    "ATTACHMENT_TOO_LARGE": 413,
+    "ATTACHMENT_TYPE_NOT_ALLOWED": 415,
 }
 """The HTTP status of every reason, as the contract's table has it."""
 

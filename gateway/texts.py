@@ -313,6 +313,46 @@ TEXTS: dict[str, Translations] = {
             "Try again. If it happens again, give the requestId to the technical team.",
         ),
     ),
+    "THREAD_NOT_FOUND": Translations(
+        es=Text(
+            "Esta conversación ya no existe.",
+            "Empieza una nueva, o elige otra en el historial.",
+        ),
+        en=Text(
+            "This conversation no longer exists.",
+            "Start a new one, or choose another from the history.",
+        ),
+    ),
+    "ATTACHMENT_NOT_FOUND": Translations(
+        es=Text(
+            "Este archivo ya no está disponible.",
+            "Vuelve a adjuntarlo. Los enlaces a los archivos caducan a los pocos minutos.",
+        ),
+        en=Text(
+            "This file is no longer available.",
+            "Attach it again. Links to files expire after a few minutes.",
+        ),
+    ),
+    "ATTACHMENT_TOO_LARGE": Translations(
+        es=Text(
+            "El archivo es demasiado grande.",
+            "Adjunta uno más pequeño. El límite es CHATKIT_ATTACHMENT_MAX_MB.",
+        ),
+        en=Text(
+            "The file is too large.",
+            "Attach a smaller one. The limit is CHATKIT_ATTACHMENT_MAX_MB.",
+        ),
+    ),
+    "ATTACHMENT_TYPE_NOT_ALLOWED": Translations(
+        es=Text(
+            "Este tipo de archivo no se admite, o su contenido no es lo que dice ser.",
+            "Adjunta una imagen, un PDF, un documento de oficina o un archivo de texto.",
+        ),
+        en=Text(
+            "Files of this type are not allowed, or the content is not what it claims to be.",
+            "Attach an image, a PDF, an office document or a text file.",
+        ),
+    ),
     "NOT_FOUND": Translations(
         es=Text("Esta ruta no existe.", "Las rutas están documentadas en /docs."),
         en=Text("There is no such route.", "The routes are documented at /docs."),

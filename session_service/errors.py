@@ -1,9 +1,14 @@
 """Everything that can go wrong in the domain, as exceptions that say what to do.
 
     ServiceError
+    ├── Unauthenticated
     ├── InvalidArgument
     ├── SessionNotFound
     ├── SessionDeleted
+    ├── ThreadNotFound
+    ├── AttachmentNotFound
+    ├── AttachmentTooLarge
+    ├── AttachmentTypeNotAllowed
     ├── RateLimited
     ├── Unavailable
     └── UpstreamError              counted as a failure of the user
@@ -47,6 +52,13 @@ class ServiceError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
+class Unauthenticated(ServiceError):
+    """The client secret is unknown or has expired: the browser gets another by a refresh."""
+
+    reason = "UNAUTHENTICATED"
+    message = "The client secret is unknown or has expired"
+
+
 class InvalidArgument(ServiceError):
     reason = "INVALID_ARGUMENT"
 
@@ -66,9 +78,33 @@ class SessionDeleted(ServiceError):
     message = "The session was deleted; create a new one"
 
 
+class ThreadNotFound(ServiceError):
+    """It never was, it is another user's, or it has no such item."""
+
+    reason = "THREAD_NOT_FOUND"
+    message = "No such thread, or no such item in it, of this user"
+
+
+class AttachmentNotFound(ServiceError):
+    """It never was, it is another user's, or the link to it is wrong or has expired."""
+
+    reason = "ATTACHMENT_NOT_FOUND"
+    message = "No such attachment of this user, or the link to it has expired"
+
+
+class AttachmentTooLarge(ServiceError):
+    reason = "ATTACHMENT_TOO_LARGE"
+    message = "The attachment is larger than CHATKIT_ATTACHMENT_MAX_MB"
+
+
+class AttachmentTypeNotAllowed(ServiceError):
+    reason = "ATTACHMENT_TYPE_NOT_ALLOWED"
+    message = "Attachments of this type are not allowed, or it is not of the type that it claims"
+
+
 class RateLimited(ServiceError):
     reason = "RATE_LIMITED"
-    message = "Too many sessions for this user; wait, or raise CHATKIT_SESSIONS_PER_MINUTE"
+    message = "Too many requests; wait, or raise the limit in the settings"
 
 
 class Unavailable(ServiceError):

@@ -29,6 +29,10 @@ STATUS_CODES = {
     "UPSTREAM_TIMEOUT": grpc.StatusCode.DEADLINE_EXCEEDED,
     "UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "INTERNAL": grpc.StatusCode.INTERNAL,
+    "THREAD_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "ATTACHMENT_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "ATTACHMENT_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "ATTACHMENT_TYPE_NOT_ALLOWED": grpc.StatusCode.INVALID_ARGUMENT,
 }
 """The status code of every reason, as the contract's table has it."""
 
