@@ -1,0 +1,178 @@
+"""The rules of conversations: who may speak, how much, and one answer at a time in a thread."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+import pydantic
+from chatkit.server import NonStreamingResult
+from chatkit.types import (
+    ClosedStatus,
+    ErrorEvent,
+    NoticeEvent,
+    ThreadsAddUserMessageReq,
+    ThreadStreamEvent,
+    ThreadUpdatedEvent,
+    is_streaming_req,
+)
+
+from runtime import log as logs
+from session_service.conversation import requests, workarounds
+from session_service.conversation.attachments import Attachments
+from session_service.conversation.chat_server import ChatServer
+from session_service.conversation.context import RequestContext
+from session_service.conversation.streams import Stream, Streams
+from session_service.conversation.texts import texts_in
+from session_service.errors import (
+    SessionDeleted,
+    ThreadNotFound,
+    Unavailable,
+    UpstreamTimeout,
+)
+from session_service.rate_limit import RateLimit
+from session_service.sessions import Sessions, check_id
+from session_service.stores.conversations import ConversationStore, Deleted
+
+EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request of the protocol, as far as it is there."""
+
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class Conversations:
+    """Wherever a client secret is asked for: raises Unauthenticated and SessionDeleted."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        store: ConversationStore,
+        server: ChatServer,
+        attachments: Attachments,
+        streams: Streams,
+        rate_limit: RateLimit,
+        *,
+        max_messages: int,
+        timeout_seconds: float,
+    ) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._server = server
+        self._attachments = attachments
+        self._streams = streams
+        self._rate_limit = rate_limit
+        self._max_messages = max_messages
+        self._timeout_seconds = timeout_seconds
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._draining = False
+
+    @contextlib.asynccontextmanager
+    async def process(
+        self, client_secret: str, body: bytes, language: str, base_url: str
+    ) -> AsyncIterator[Reply]:
+        """Processes one request. What is still being answered when the block ends is broken off.
+
+        Raises InvalidArgument, RateLimited, ThreadNotFound, AttachmentNotFound, and what befalls an
+        answer before it has begun; what does later is raised by the chunks.
+        """
+        session = await self._sessions.authorize(client_secret)
+        request = requests.parse(body)
+        stream = Stream()
+        context = RequestContext(
+            session, language, base_url, logs.request_id.get(), stream.has_room
+        )
+        if not is_streaming_req(request):
+            await requests.check(request, self._server.store, context)
+            result = await self._server._process_non_streaming(request, context)
+            yield Reply(JSON, _once(result))
+            return
+        if self._draining:
+            raise Unavailable
+        self._rate_limit.admit(session.root_id, asyncio.get_running_loop().time())
+        with self._streams.running(session.user_id, session.root_id, stream):
+            stream.start(self._frames(request, context, stream), context.fail)
+            try:
+                await stream.begun()
+                yield Reply(EVENT_STREAM, stream.read())
+            finally:
+                await stream.close()
+
+    async def delete_user(self, user_id: str) -> Deleted:
+        """Deletes all that is kept of a user, at OpenAI too as far as it will."""
+        check_id("user_id", user_id)
+        self._streams.end_user(user_id, SessionDeleted())
+        deleted = await self._store.delete_user(user_id)
+        await self._attachments.discard(deleted.attachments)
+        return deleted
+
+    async def drain(self, seconds: float) -> None:
+        """Begins no more answers, and ends those that are not finished in that time."""
+        self._draining = True
+        await self._streams.finished(seconds)
+        self._streams.end_all(Unavailable())
+
+    async def _frames(
+        self, request: Any, context: RequestContext, stream: Stream
+    ) -> AsyncIterator[bytes]:
+        """Yields the events of an answer, each as server-sent event."""
+        stream.limit(self._timeout_seconds, UpstreamTimeout())
+        async with self._turn(request, context):
+            stream.limit(self._timeout_seconds, UpstreamTimeout())
+            await requests.check(request, self._server.store, context)
+            events = await self._closing(request, context)
+            if events is None:
+                events = self._server._process_streaming_impl(request, context)
+            async for event in events:
+                # ChatKit's own has no room for a reason: that is raised below.
+                if context.failure is None or not isinstance(event, ErrorEvent):
+                    yield b"data: " + self._server._serialize(event) + b"\n\n"
+        if context.failure is not None:
+            raise context.failure
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, request: Any, context: RequestContext) -> AsyncIterator[None]:
+        """Waits until the thread is nobody else's: two tabs would write into each other's answer."""
+        thread_id = getattr(request.params, "thread_id", None)
+        if thread_id is None:
+            yield
+            return
+        lock = self._turns.setdefault((context.user_id, thread_id), asyncio.Lock())
+        async with lock:
+            yield
+
+    async def _closing(
+        self, request: Any, context: RequestContext
+    ) -> AsyncIterator[ThreadStreamEvent] | None:
+        """Returns what there is to say instead of an answer where a thread is full."""
+        if not isinstance(request, ThreadsAddUserMessageReq):
+            return None
+        kept = await self._store.thread(context.user_id, request.params.thread_id)
+        if kept is None:
+            raise ThreadNotFound
+        thread = await self._server.store.load_thread(kept.id, context)
+        if kept.messages < self._max_messages and thread.status.type == "active":
+            return None
+
+        async def events() -> AsyncIterator[ThreadStreamEvent]:
+            texts = texts_in(context.language)
+            if thread.status.type == "active":
+                reason = texts.limit_reason.format(limit=self._max_messages)
+                thread.status = ClosedStatus(reason=reason)
+                await self._server.store.save_thread(thread, context)
+            notice = texts.limit_notice.format(limit=self._max_messages)
+            yield NoticeEvent(level="warning", message=notice)
+            yield ThreadUpdatedEvent(thread=self._server._to_thread_response(thread))
+
+        return events()
+
+
+async def _once(result: bytes) -> AsyncIterator[bytes]:
+    yield result

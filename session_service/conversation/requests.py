@@ -1,0 +1,71 @@
+"""Requests of the ChatKit protocol, checked before anything is stored: the SDK would fail half-way."""
+
+from typing import Any
+
+import pydantic
+from chatkit.types import (
+    ClientToolCallItem,
+    InputTranscribeReq,
+    StructuredInputItem,
+    ThreadsAddClientToolOutputReq,
+    ThreadsAddStructuredInputReq,
+    ThreadsAddUserMessageReq,
+    ThreadsCreateReq,
+    ThreadsCustomActionReq,
+    ThreadsRetryAfterItemReq,
+    ThreadsSyncCustomActionReq,
+    UserMessageItem,
+    WidgetItem,
+)
+
+from session_service.conversation import workarounds
+from session_service.conversation.context import RequestContext
+from session_service.conversation.thread_store import ThreadStore
+from session_service.errors import InvalidArgument, ThreadNotFound
+
+
+def parse(body: bytes) -> Any:
+    """Returns one of `chatkit.types.ChatKitReq`. Raises InvalidArgument."""
+    try:
+        return workarounds.CHATKIT_REQUEST.validate_json(body)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidArgument("request", f"{where}: {first['msg']}") from None
+
+
+async def check(request: Any, store: ThreadStore, context: RequestContext) -> None:
+    """Raises InvalidArgument, ThreadNotFound or AttachmentNotFound for what cannot be done."""
+    match request:
+        case ThreadsCreateReq() | ThreadsAddUserMessageReq():
+            for attachment_id in request.params.input.attachments:
+                attachment = await store.load_attachment(attachment_id, context)
+                if attachment.upload_descriptor is not None:
+                    raise InvalidArgument("request", f"{attachment_id} is not uploaded yet")
+        case ThreadsRetryAfterItemReq():
+            await _item(request, store, context, UserMessageItem)
+        case ThreadsAddStructuredInputReq():
+            item = await _item(request, store, context, StructuredInputItem)
+            if item.status != "pending":
+                raise InvalidArgument("request", "this has been answered already")
+        case ThreadsCustomActionReq() | ThreadsSyncCustomActionReq():
+            if request.params.item_id is not None:
+                await _item(request, store, context, WidgetItem)
+        case ThreadsAddClientToolOutputReq():
+            page = await store.load_thread_items(
+                request.params.thread_id, None, 1, "desc", context
+            )
+            match page.data:
+                case [ClientToolCallItem(status="pending")]:
+                    pass
+                case _:
+                    raise InvalidArgument("request", "no tool call waits for a result")
+        case InputTranscribeReq():
+            raise InvalidArgument("request", "dictation is not offered")
+
+
+async def _item(request: Any, store: ThreadStore, context: RequestContext, kind: type) -> Any:
+    item = await store.load_item(request.params.thread_id, request.params.item_id, context)
+    if not isinstance(item, kind):
+        raise InvalidArgument("request", f"{item.id} is a {item.type}")
+    return item

@@ -1,0 +1,148 @@
+"""Answers on their way: an inner task writes each, an RPC reads it, and others may end it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from session_service.errors import ServiceError
+
+_ROOM_BYTES = 256 * 1024
+"""So much may wait for a reader; then the writer, and with it the model's connection, waits."""
+
+
+class Stream:
+    """One answer. Frames that are ready together are read together.
+
+    The writer is a task of its own, so that it can be cancelled: never the RPC's handler, which
+    would leave its caller without a status.
+    """
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+        self._size = 0
+        self._readable = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._writer: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._on_end: Callable[[ServiceError], None] = lambda _: None
+        self._failure: ServiceError | None = None
+
+    def start(self, frames: AsyncIterator[bytes], on_end: Callable[[ServiceError], None]) -> None:
+        """Begins to write. `on_end` hears why, before `end` breaks the writer off."""
+        self._on_end = on_end
+        self._writer = asyncio.create_task(self._write(frames))
+        self._writer.add_done_callback(self._done)
+
+    def limit(self, seconds: float, failure: ServiceError) -> None:
+        """Ends the answer then, instead of at an earlier limit."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.end, failure)
+
+    def end(self, failure: ServiceError) -> None:
+        """Ends the answer where it is, for that reason; what was written can still be read."""
+        writer = self._writer
+        if writer is not None and not writer.done() and not writer.cancelling():
+            self._failure = failure
+            self._on_end(failure)
+            writer.cancel()
+
+    async def has_room(self) -> None:
+        """Waits until the reader has room for more."""
+        await self._has_room.wait()
+
+    async def begun(self) -> None:
+        """Waits for the first frame. Raises what went wrong where there is none."""
+        await self._readable.wait()
+        if not self._frames:
+            await self._outcome()
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """Yields what is ready, until the end. Raises what ended it."""
+        while True:
+            await self._readable.wait()
+            if not self._frames:
+                await self._outcome()
+                return
+            ready = b"".join(self._frames)
+            self._frames.clear()
+            self._size = 0
+            self._has_room.set()
+            if not self._is_done():
+                self._readable.clear()
+            yield ready
+
+    async def close(self) -> None:
+        """Breaks the answer off, if it is still being written, and waits until it is."""
+        if self._writer is not None and not self._writer.done():
+            if not self._writer.cancelling():  # else it is about to keep what there is
+                self._writer.cancel()
+            await asyncio.wait((self._writer,))
+
+    async def done(self) -> None:
+        """Waits until the answer is written."""
+        if self._writer is not None:
+            await asyncio.wait((self._writer,))
+
+    async def _write(self, frames: AsyncIterator[bytes]) -> None:
+        async for frame in frames:
+            self._frames.append(frame)
+            self._size += len(frame)
+            if self._size > _ROOM_BYTES:
+                self._has_room.clear()
+            self._readable.set()
+
+    def _is_done(self) -> bool:
+        return self._writer is None or self._writer.done()
+
+    def _done(self, writer: asyncio.Task[None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not writer.cancelled():
+            writer.exception()  # raised by `_outcome`, if anybody still reads
+        self._readable.set()
+
+    async def _outcome(self) -> None:
+        """Raises what ended the answer, if it did not end by itself."""
+        if self._failure is not None:
+            await self.done()
+            raise self._failure
+        if self._writer is not None:
+            await self._writer
+
+
+class Streams:
+    """Those that run in this process, by whose session they are."""
+
+    def __init__(self) -> None:
+        self._running: dict[Stream, tuple[str, str]] = {}
+
+    @contextlib.contextmanager
+    def running(self, user_id: str, root_id: str, stream: Stream) -> Iterator[None]:
+        """Lets `end_session` and the like reach the stream, within the block."""
+        self._running[stream] = user_id, root_id
+        try:
+            yield
+        finally:
+            del self._running[stream]
+
+    def end_session(self, root_id: str, failure: ServiceError) -> None:
+        for stream, (_, root) in list(self._running.items()):
+            if root == root_id:
+                stream.end(failure)
+
+    def end_user(self, user_id: str, failure: ServiceError) -> None:
+        for stream, (user, _) in list(self._running.items()):
+            if user == user_id:
+                stream.end(failure)
+
+    def end_all(self, failure: ServiceError) -> None:
+        for stream in list(self._running):
+            stream.end(failure)
+
+    async def finished(self, seconds: float) -> None:
+        """Waits until those that run are written, but no longer than that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(stream.done() for stream in list(self._running)))

@@ -1,0 +1,94 @@
+"""What the SDKs do wrong or slowly, mended in one place; each with a test that fails once they do it right.
+
+Found in openai-chatkit 1.6.5, openai-agents 0.24.0 and openai 3.54.0, which are pinned for that.
+"""
+
+import asyncio
+import datetime
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import agents
+import chatkit.agents
+import chatkit.server
+import openai
+import pydantic
+from chatkit.types import ChatKitReq, ThreadStreamEvent
+from openai.types.responses import ResponseTextDeltaEvent
+
+CHATKIT_REQUEST: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ChatKitReq)
+"""`ChatKitServer.process` builds this anew for every request, which takes 5 ms."""
+
+
+class _UTCDatetime(datetime.datetime):
+    """`now()` with a time zone: without one, browsers take the server's local time for their own."""
+
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+        return datetime.datetime.now(tz or datetime.UTC)
+
+
+def apply() -> None:
+    """Mends what can only be mended in the SDKs' modules. Called once, before any of them is used."""
+    for module in (chatkit.server, chatkit.agents):
+        module.datetime = _UTCDatetime  # type: ignore[attr-defined]
+    # Merging the run with the queue of the agent's own events takes two tasks per event and, when
+    # it is cancelled, leaves both running, and the model with them. See RunEvents.
+    chatkit.agents._merge_generators = lambda run, _: run
+    # It installs a handler of its own on import, where LOG_LEVEL is set.
+    logging.getLogger("chatkit").handlers.clear()
+    # They would be posted to api.openai.com, whatever OPENAI_BASE_URL says.
+    agents.set_tracing_disabled(True)
+
+
+class Client(openai.AsyncOpenAI):
+    """Parses text deltas by their type: to try 59 types for each took half of all CPU."""
+
+    def _process_response_data(self, *, data: object, **kwargs: Any) -> Any:
+        match data:
+            case {"type": "response.output_text.delta"}:
+                try:
+                    return ResponseTextDeltaEvent.model_validate(data)
+                except pydantic.ValidationError:
+                    pass  # as the SDK takes what it does not know
+        return super()._process_response_data(data=data, **kwargs)
+
+
+class RunEvents(asyncio.Queue[Any]):
+    """The queue of an `AgentContext`, which puts its events among those of the run, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: agents.RunResultStreaming | None = None
+
+    def attach(self, run: agents.RunResultStreaming) -> None:
+        self._run = run
+        while not self.empty():  # put there before the run began
+            self._forward(run, self.get_nowait())
+
+    async def put(self, item: Any) -> None:
+        if self._run is None or self._run.is_complete:
+            self.put_nowait(item)
+        else:
+            self._forward(self._run, item)
+
+    def _forward(self, run: agents.RunResultStreaming, event: ThreadStreamEvent) -> None:
+        run._event_queue.put_nowait(wrapped(event))  # type: ignore[arg-type]
+
+
+def wrapped(event: ThreadStreamEvent) -> Any:
+    """Returns a ChatKit event in the form in which `stream_agent_response` passes it on."""
+    return chatkit.agents._EventWrapper(event)
+
+
+async def with_plain_annotations(events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Citations as dicts: chatkit validates them, and refuses the openai SDK's own objects."""
+    async for event in events:
+        if (
+            event.__class__ is agents.RawResponsesStreamEvent
+            and event.data.type == "response.output_text.annotation.added"
+            and isinstance(event.data.annotation, pydantic.BaseModel)
+        ):
+            event.data.annotation = event.data.annotation.model_dump()
+        yield event

@@ -1,0 +1,109 @@
+"""Wires the self-hosted mode together; imported in that mode alone, as the SDKs take 100 MB."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+import grpc
+import openai
+
+from protos.chatkit.v1 import conversation_service_pb2, conversation_service_pb2_grpc
+from session_service.config import Settings
+from session_service.conversation import workarounds
+from session_service.conversation.agent import (
+    AgentSettings,
+    ModelProvider,
+    create_agent,
+)
+from session_service.conversation.attachment_files import open_attachment_files
+from session_service.conversation.attachments import Attachments
+from session_service.conversation.chat_server import ChatServer
+from session_service.conversation.conversations import Conversations
+from session_service.conversation.housekeeping import Housekeeping
+from session_service.conversation.links import Links, link_key
+from session_service.conversation.openai_files import OpenAIFiles
+from session_service.conversation.streams import Streams
+from session_service.conversation_servicer import ConversationServicer
+from session_service.rate_limit import RateLimit
+from session_service.sessions import Sessions
+from session_service.stores.conversations import ConversationStore
+
+SERVICE = conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"].full_name
+
+_CONNECT_SECONDS = 5.0
+_MAX_RETRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationServer:
+    """What the self-hosted mode adds to the session service."""
+
+    servicer: ConversationServicer
+    streams: Streams
+    conversations: Conversations
+    attachments: Attachments
+    housekeeping: Housekeeping
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(
+            self.servicer, server
+        )
+
+    async def drain(self, seconds: float) -> None:
+        """Ends the answers that are under way, with an event, in that time at most."""
+        await self.conversations.drain(seconds)
+        await self.attachments.drain()
+
+
+async def open_conversations(
+    settings: Settings,
+    sessions: Sessions,
+    store: ConversationStore,
+    streams: Streams,
+    stack: contextlib.AsyncExitStack,
+) -> ConversationServer:
+    """Opens it until the stack is closed. Raises BadAgent and OSError."""
+    workarounds.apply()
+    api_key = settings.openai_api_key.get_secret_value().strip() if settings.openai_api_key else ""
+    client = await stack.enter_async_context(
+        workarounds.Client(
+            api_key=api_key or "missing",  # then there are no sessions that could ask
+            base_url=settings.openai_base_url,
+            max_retries=_MAX_RETRIES,
+            timeout=openai.Timeout(settings.chatkit_timeout_seconds, connect=_CONNECT_SECONDS),
+        )
+    )
+    attachments = Attachments(
+        store,
+        await stack.enter_async_context(open_attachment_files(settings.chatkit_attachments_dir)),
+        Links(link_key(api_key)),
+        int(settings.chatkit_attachment_max_mb * 1024 * 1024),
+        OpenAIFiles(client),
+    )
+    agent = await asyncio.to_thread(
+        create_agent,
+        AgentSettings(
+            model=settings.chatkit_model,
+            system_message=settings.chatkit_system_message,
+            tools=settings.chatkit_tools,
+            vector_store_ids=settings.openai_vector_store_ids,
+            import_path=settings.chatkit_agent,
+        ),
+    )
+    conversations = Conversations(
+        sessions,
+        store,
+        ChatServer(store, attachments, agent, ModelProvider(client, settings.chatkit_model)),
+        attachments,
+        streams,
+        RateLimit(settings.chatkit_requests_per_minute),
+        max_messages=settings.chatkit_max_messages,
+        timeout_seconds=settings.chatkit_timeout_seconds,
+    )
+    return ConversationServer(
+        servicer=ConversationServicer(conversations, attachments, sessions.authorize),
+        streams=streams,
+        conversations=conversations,
+        attachments=attachments,
+        housekeeping=Housekeeping(store, attachments, settings.chatkit_retention_days),
+    )
