@@ -85,6 +85,14 @@ def stats(reply: pb.GetStatsResponse) -> dict[str, Any]:
         "messagesUpdatedAt": (
             _rfc3339(reply.messages_updated_at) if reply.HasField("messages_updated_at") else None
         ),
+        "turns": reply.turns,
+        "failedTurns": reply.failed_turns,
+        "inputTokens": reply.input_tokens,
+        "outputTokens": reply.output_tokens,
+        "estimatedTurns": reply.estimated_turns,
+        "toolCalls": reply.tool_calls,
+        "answerTime": _answer_time(reply),
+        "failuresByReason": dict(reply.failures_by_reason),
         "daily": [
             {
                 "date": day.date,
@@ -92,10 +100,23 @@ def stats(reply: pb.GetStatsResponse) -> dict[str, Any]:
                 "messages": day.messages,
                 "refreshes": day.refreshes,
                 "failures": day.failures,
+                "turns": day.turns,
+                "failedTurns": day.failed_turns,
+                "inputTokens": day.input_tokens,
+                "outputTokens": day.output_tokens,
+                "toolCalls": day.tool_calls,
+                "answerTime": _answer_time(day),
+                "failuresByReason": dict(day.failures_by_reason),
             }
             for day in reply.daily
         ],
     }
+
+
+def _answer_time(message: pb.GetStatsResponse | pb.DailyStats) -> dict[str, float] | None:
+    if not message.HasField("answer_time"):
+        return None
+    return {"p50": message.answer_time.p50_seconds, "p95": message.answer_time.p95_seconds}
 
 
 def _state_variables(body: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:

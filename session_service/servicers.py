@@ -13,8 +13,8 @@ from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 from session_service.errors import InvalidArgument
 from session_service.sessions import Sessions, Status, now_ms, status_of, time_to_work
-from session_service.statistics import date_of, statistics
-from session_service.stores.base import Day, Session, StateVariables, Store
+from session_service.statistics import AnswerTime, Daily, date_of, statistics
+from session_service.stores.base import Session, StateVariables, Store
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -100,6 +100,14 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
             last_activity=_timestamp(totals.last_activity_ms),
             messages_updated_at=_timestamp(totals.messages_updated_ms),
             daily=[_daily(day) for day in stats.daily],
+            turns=totals.turns,
+            failed_turns=totals.failed_turns,
+            input_tokens=totals.input_tokens,
+            output_tokens=totals.output_tokens,
+            estimated_turns=totals.estimated_turns,
+            tool_calls=totals.tool_calls,
+            answer_time=_answer_time(stats.answer_time),
+            failures_by_reason=stats.failures,
         )
 
     def _deadline(self, context: Context) -> float:
@@ -124,14 +132,28 @@ def _message(session: Session) -> pb.Session:
     )
 
 
-def _daily(day: Day) -> pb.DailyStats:
+def _daily(daily: Daily) -> pb.DailyStats:
+    day = daily.counters
     return pb.DailyStats(
         date=date_of(day.day),
         sessions=day.sessions,
         messages=day.messages,
         refreshes=day.refreshes,
         failures=day.failures,
+        turns=day.turns,
+        failed_turns=day.failed_turns,
+        input_tokens=day.input_tokens,
+        output_tokens=day.output_tokens,
+        tool_calls=day.tool_calls,
+        answer_time=_answer_time(daily.answer_time),
+        failures_by_reason=daily.failures,
     )
+
+
+def _answer_time(time: AnswerTime | None) -> pb.AnswerTime | None:
+    if time is None:
+        return None
+    return pb.AnswerTime(p50_seconds=time.p50_seconds, p95_seconds=time.p95_seconds)
 
 
 def _timestamp(at_ms: int | None) -> Timestamp | None:

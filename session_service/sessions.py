@@ -243,9 +243,9 @@ class Sessions:
     async def _failures_counted(self, user_id: str) -> AsyncIterator[None]:
         try:
             yield
-        except UpstreamError:
+        except UpstreamError as error:
             with contextlib.suppress(Unavailable):  # the store has logged it; the cause matters
-                await self._store.count_failure(user_id, now_ms())
+                await self._store.count_failure(user_id, error.reason, now_ms())
             raise
 
 

@@ -1,15 +1,45 @@
 """What the dashboard shows of the use of sessions, made from the store's counters."""
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from session_service.errors import InvalidArgument
 from session_service.sessions import check_id, now_ms
-from session_service.stores.base import DAY_MS, Day, Store, Totals
+from session_service.stores.base import (
+    ANSWER_TIME_GROWTH,
+    DAY_MS,
+    Day,
+    Distributions,
+    Store,
+    Totals,
+)
 
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTime:
+    """How long answers took: half of them at most `p50_seconds`, 95 % at most `p95_seconds`.
+
+    Within 10 %, as only the number of answers per bucket is kept.
+    """
+
+    p50_seconds: float
+    p95_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """One day, UTC."""
+
+    counters: Day
+    answer_time: AnswerTime | None = None
+    """None where nothing was answered."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """By reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +50,33 @@ class Statistics:
     active: int
     average_duration_seconds: float
     today: Day
-    daily: Sequence[Day]
+    daily: Sequence[Daily]
     """One per day, oldest first, today last."""
+    answer_time: AnswerTime | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
 
 
 def date_of(day: int) -> str:
     """Returns days since the epoch as ISO 8601."""
     return (datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat()
+
+
+def answer_time(buckets: Mapping[int, int]) -> AnswerTime | None:
+    """Returns the percentiles of what `answer_time_bucket` has sorted."""
+    if not buckets:
+        return None
+    return AnswerTime(_percentile(buckets, 0.5), _percentile(buckets, 0.95))
+
+
+def _percentile(buckets: Mapping[int, int], share: float) -> float:
+    """Returns the middle of the bucket of the smallest time that `share` of all do not exceed."""
+    missing = math.ceil(share * sum(buckets.values()))
+    for bucket in sorted(buckets):
+        missing -= buckets[bucket]
+        if missing <= 0:
+            break
+    # The geometric middle is as far, as a factor, from either end.
+    return round(math.pow(ANSWER_TIME_GROWTH, bucket - 0.5) / 1000, 4)
 
 
 async def statistics(
@@ -46,7 +96,10 @@ async def statistics(
     first_day = today - length + 1
     rollup = await store.rollup(user_id, at_ms, first_day)
     counted = {day.day: day for day in rollup.days}
-    daily = [counted.get(day) or Day(day) for day in range(first_day, today + 1)]
+    daily = [
+        _daily(counted.get(day) or Day(day), rollup.by_day.get(day))
+        for day in range(first_day, today + 1)
+    ]
     sessions = rollup.totals.sessions
     # The total holds each session until its end: take off what the living ones still have.
     lived_ms = max(0, rollup.totals.duration_ms - rollup.remaining_ms)
@@ -54,6 +107,14 @@ async def statistics(
         totals=rollup.totals,
         active=rollup.active,
         average_duration_seconds=round(lived_ms / sessions / 1000, 3) if sessions else 0.0,
-        today=daily[-1],
+        today=daily[-1].counters,
         daily=daily,
+        answer_time=answer_time(rollup.total.answer_times),
+        failures=rollup.total.failures,
     )
+
+
+def _daily(counters: Day, distributions: Distributions | None) -> Daily:
+    if distributions is None:
+        return Daily(counters)
+    return Daily(counters, answer_time(distributions.answer_times), distributions.failures)

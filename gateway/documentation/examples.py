@@ -72,16 +72,53 @@ STATS: JSON = {
     "deletedSessions": 5,
     "failures": 1,
     "messagesUpdatedAt": "2026-11-22T09:09:00.000Z",
+    "turns": 40,
+    "failedTurns": 1,
+    "inputTokens": 51_204,
+    "outputTokens": 9_876,
+    "estimatedTurns": 2,
+    "toolCalls": 12,
+    "answerTime": {"p50": 2.8166, "p95": 8.4046},
+    "failuresByReason": {"UPSTREAM_TIMEOUT": 2},
     "daily": [
-        {"date": "2026-11-21", "sessions": 3, "messages": 24, "refreshes": 4, "failures": 0},
-        {"date": "2026-11-22", "sessions": 2, "messages": 11, "refreshes": 3, "failures": 0},
+        {
+            "date": "2026-11-21",
+            "sessions": 3,
+            "messages": 24,
+            "refreshes": 4,
+            "failures": 0,
+            "turns": 12,
+            "failedTurns": 1,
+            "inputTokens": 15_310,
+            "outputTokens": 2_940,
+            "toolCalls": 4,
+            "answerTime": {"p50": 2.3472, "p95": 7.0039},
+            "failuresByReason": {"UPSTREAM_TIMEOUT": 1},
+        },
+        {
+            "date": "2026-11-22",
+            "sessions": 2,
+            "messages": 11,
+            "refreshes": 3,
+            "failures": 0,
+            "turns": 5,
+            "failedTurns": 0,
+            "inputTokens": 6_120,
+            "outputTokens": 1_004,
+            "toolCalls": 1,
+            "answerTime": {"p50": 2.8166, "p95": 4.867},
+            "failuresByReason": {},
+        },
     ],
 }
 
+_NOTHING: JSON = {"answerTime": None, "failuresByReason": {}}
+
 NEW_STATS: JSON = {
     **dict.fromkeys(STATS, 0),
+    **_NOTHING,
     "lastActivity": None,
     "messagesUpdatedAt": None,
-    "daily": [{**day, "sessions": 0, "messages": 0, "refreshes": 0} for day in STATS["daily"]],
+    "daily": [{**dict.fromkeys(day, 0), **_NOTHING, "date": day["date"]} for day in STATS["daily"]],
 }
 """Of a user with whom nothing has happened yet."""

@@ -273,8 +273,31 @@ def _stats(say: Say) -> JSON:
             "When messages were last counted, or null.",
             "Cuándo se contaron los mensajes por última vez, o null.",
         ),
+        "turns": (
+            "Runs of the agent, finished or not. As all that follows, of the self-hosted mode.",
+            "Ejecuciones del agente, terminadas o no. Como lo que sigue, del modo autoalojado.",
+        ),
+        "failedTurns": ("Turns that ended with an error.", "Turnos que acabaron con un error."),
+        "inputTokens": ("Tokens that the model has read.", "Tokens leídos por el modelo."),
+        "outputTokens": ("Tokens that the model has written.", "Tokens escritos por el modelo."),
+        "estimatedTurns": (
+            "Turns whose tokens are estimates, as they were not finished.",
+            "Turnos cuyos tokens son una estimación, porque no terminaron.",
+        ),
+        "toolCalls": ("Calls of tools.", "Llamadas a herramientas."),
+        "answerTime": (
+            "Seconds until an answer was complete: half took at most `p50`, 95 % at most `p95`,"
+            " within 10 %. Null where nothing was answered.",
+            "Segundos hasta completar una respuesta: la mitad tardó como máximo `p50` y el 95 %"
+            " `p95`, con un error de hasta el 10 %. Null si no hubo respuestas.",
+        ),
+        "failuresByReason": (
+            "Failed creates, refreshes and turns, by reason.",
+            "Creaciones, renovaciones y turnos fallidos, por motivo.",
+        ),
     }
     special: JSON = {
+        **_distributions(),
         "lastActivity": {"type": ["string", "null"], "format": "date-time"},
         "messagesUpdatedAt": {"type": ["string", "null"], "format": "date-time"},
         "averageSessionDuration": {"type": "number", "minimum": 0},
@@ -298,10 +321,23 @@ def _stats(say: Say) -> JSON:
 
 def _daily(say: Say) -> JSON:
     day = {"type": "string", "format": "date", "description": say("The day, UTC.", "El día, UTC.")}
+    counters = ("sessions", "messages", "refreshes", "failures", "turns", "failedTurns")
     return _object(
         {"date": day}
-        | {name: _count() for name in ("sessions", "messages", "refreshes", "failures")}
+        | {name: _count() for name in (*counters, "inputTokens", "outputTokens", "toolCalls")}
+        | _distributions()
     )
+
+
+def _distributions() -> JSON:
+    seconds: JSON = {"type": "number", "minimum": 0}
+    return {
+        "answerTime": {
+            **_object({"p50": seconds, "p95": seconds}),
+            "type": ["object", "null"],
+        },
+        "failuresByReason": {"type": "object", "additionalProperties": _count()},
+    }
 
 
 def _error(say: Say) -> JSON:

@@ -81,8 +81,12 @@ class Deleted:
     """What `delete_user` has deleted."""
 
     sessions: int
+    """Chains of them, as statistics count."""
     threads: int
     attachments: Sequence[Attachment]
+    """Their bytes remain."""
+    to_cancel: Sequence[str] = ()
+    """Sessions that OpenAI has to cancel, now or never: nothing remembers them."""
 
 
 class ConversationStore(Protocol):
@@ -110,7 +114,7 @@ class ConversationStore(Protocol):
     async def add_item(self, user_id: str, thread_id: str, item: Item) -> None:
         """Adds an item at the end, or replaces it where it is. A new message is counted.
 
-        Raises ThreadNotFound.
+        It counts on the day on which it was created. Raises ThreadNotFound.
         """
 
     async def item(self, user_id: str, thread_id: str, item_id: str) -> Item | None: ...
@@ -128,7 +132,10 @@ class ConversationStore(Protocol):
     async def delete_item(self, user_id: str, thread_id: str, item_id: str) -> None: ...
 
     async def save_attachment(self, user_id: str, attachment: Attachment) -> None:
-        """Keeps an attachment, new or changed. Raises AttachmentNotFound: the id is another's."""
+        """Keeps an attachment, new or changed. Raises AttachmentNotFound: the id is another's.
+
+        Raises ThreadNotFound where its thread is not there: nothing would ever delete it.
+        """
 
     async def attachment(self, user_id: str | None, attachment_id: str) -> Attachment | None:
         """Returns an attachment of a user, or of anybody (None) to whoever has a link to it."""
@@ -158,5 +165,8 @@ class ConversationStore(Protocol):
     async def idle_threads(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         """Returns (user, thread) of threads to which nothing was added since then, oldest first."""
 
-    async def delete_user(self, user_id: str) -> Deleted:
-        """Deletes all of a user: sessions and their own statistics too. What counts all stays."""
+    async def delete_user(self, user_id: str, at_ms: int) -> Deleted:
+        """Deletes all of a user: sessions and their own statistics too. What counts all stays.
+
+        Their sessions count as active there until they would have ended.
+        """

@@ -9,7 +9,7 @@ from session_service.stores.base import DuplicateSession, Session
 
 COLUMNS = (
     "id, root_id, user_id, workflow_id, created_ms, expires_ms, deleted_ms, refreshed_from,"
-    " refreshed_to, state_variables"
+    " refreshed_to, state_variables, mode"
 )
 
 
@@ -17,8 +17,8 @@ def insert(db: sqlite3.Connection, session: Session, secret_hash: bytes) -> None
     try:
         db.execute(
             "INSERT INTO sessions (id, root_id, user_id, workflow_id, secret_hash, state_variables,"
-            " created_ms, expires_ms, ends_ms, refreshed_from)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " created_ms, expires_ms, ends_ms, refreshed_from, mode)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 session.id,
                 session.root_id,
@@ -30,10 +30,13 @@ def insert(db: sqlite3.Connection, session: Session, secret_hash: bytes) -> None
                 session.expires_ms,
                 session.ends_ms if session.root_id == session.id else None,
                 session.refreshed_from,
+                session.mode,
             ),
         )
     except sqlite3.IntegrityError as error:
         raise DuplicateSession(session.id) from error
+    if session.mode != "hosted":  # its messages pass through us
+        return
     db.execute(
         "INSERT INTO usage_users (user_id, active_until_ms, due_ms) VALUES (?1, ?2, ?3)"
         " ON CONFLICT DO UPDATE SET active_until_ms = max(active_until_ms, ?2), due_ms = ?3,"
@@ -48,6 +51,6 @@ def select(db: sqlite3.Connection, where: str, value: str | bytes) -> Session | 
 
 
 def from_row(row: tuple[Any, ...]) -> Session:
-    *columns, state_variables = row
-    columns.append(orjson.loads(state_variables))
+    *columns, state_variables, mode = row
+    columns += (orjson.loads(state_variables), mode)
     return Session(*columns)

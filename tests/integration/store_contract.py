@@ -185,8 +185,8 @@ class CountersContract:
         midnight = (TODAY + 1) * DAY_MS
         first = await add(store, "a", at=midnight - 1)
         await refresh(store, first, "b", midnight)
-        await store.count_failure("7", midnight - 1)
-        await store.count_failure("8", midnight)
+        await store.count_failure("7", "UPSTREAM_REJECTED", midnight - 1)
+        await store.count_failure("8", "UPSTREAM_REJECTED", midnight)
         mine = [Day(TODAY, sessions=1, failures=1), Day(TODAY + 1, refreshes=1)]
         assert (await everything(store, "7")).days == mine
         mine[1] = Day(TODAY + 1, refreshes=1, failures=1)
@@ -199,7 +199,7 @@ class CountersContract:
         assert (await everything(store, "7")).totals.last_activity_ms == NOON + 5
 
     async def test_a_failure_is_no_activity(self, store: Store) -> None:
-        await store.count_failure("7", NOON)
+        await store.count_failure("7", "UPSTREAM_REJECTED", NOON)
         assert (await everything(store, "7")).totals == Totals(failures=1)
 
     async def test_concurrent_writes_all_count(self, store: Store) -> None:
@@ -208,7 +208,7 @@ class CountersContract:
         await asyncio.gather(
             *(refresh(store, session, f"r{session.id}", NOON + 1) for session in made[:100]),
             *(store.delete(session.id, NOON + 1, NOON + 9) for session in made[100:]),
-            *(store.count_failure("u1", NOON) for _ in range(50)),
+            *(store.count_failure("u1", "UPSTREAM_REJECTED", NOON) for _ in range(50)),
         )
         everybody = (await everything(store, None)).totals
         assert (everybody.sessions, everybody.refreshes) == (200, 100)

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from protos.chatkit.v1 import session_service_pb2 as pb
-from session_service.stores import sqlite
+from session_service.stores import sqlite_database
 from tests.integration.test_sqlite_store import locked
 from tests.support import (
     Emulator,
@@ -175,7 +175,7 @@ async def test_a_caller_who_leaves_ends_the_call_to_openai(tmp_path: Path) -> No
 async def test_a_store_that_cannot_write_is_unavailable_and_openais_session_cancelled(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_database, "_BUSY_SECONDS", 0.1)
     async with open_session_service(settings_for(tmp_path, emulator.url)) as impatient:
         with locked(str(tmp_path / "chatkit.db")), refused("UNAVAILABLE") as refusal:
             await impatient.create()

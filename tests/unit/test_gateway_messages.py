@@ -186,8 +186,29 @@ def test_statistics_keep_every_number_under_the_dashboards_name() -> None:
         average_session_duration_seconds=9.5,
         last_activity=Timestamp(seconds=0, nanos=1_000_000),
         messages_updated_at=Timestamp(seconds=86_400),
+        turns=14,
+        failed_turns=15,
+        input_tokens=16,
+        output_tokens=17,
+        estimated_turns=18,
+        tool_calls=19,
+        answer_time=pb.AnswerTime(p50_seconds=1.5, p95_seconds=20.25),
+        failures_by_reason={"UPSTREAM_TIMEOUT": 21},
         daily=[
-            pb.DailyStats(date="2026-11-22", sessions=10, messages=11, refreshes=12, failures=13)
+            pb.DailyStats(
+                date="2026-11-22",
+                sessions=10,
+                messages=11,
+                refreshes=12,
+                failures=13,
+                turns=22,
+                failed_turns=23,
+                input_tokens=24,
+                output_tokens=25,
+                tool_calls=26,
+                answer_time=pb.AnswerTime(p50_seconds=2.5, p95_seconds=2.5),
+                failures_by_reason={"INTERNAL": 27, "UPSTREAM_REJECTED": 28},
+            )
         ],
     )
     assert messages.stats(reply) == {
@@ -202,8 +223,29 @@ def test_statistics_keep_every_number_under_the_dashboards_name() -> None:
         "averageSessionDuration": 9.5,
         "lastActivity": "1970-01-01T00:00:00.001Z",
         "messagesUpdatedAt": "1970-01-02T00:00:00.000Z",
+        "turns": 14,
+        "failedTurns": 15,
+        "inputTokens": 16,
+        "outputTokens": 17,
+        "estimatedTurns": 18,
+        "toolCalls": 19,
+        "answerTime": {"p50": 1.5, "p95": 20.25},
+        "failuresByReason": {"UPSTREAM_TIMEOUT": 21},
         "daily": [
-            {"date": "2026-11-22", "sessions": 10, "messages": 11, "refreshes": 12, "failures": 13}
+            {
+                "date": "2026-11-22",
+                "sessions": 10,
+                "messages": 11,
+                "refreshes": 12,
+                "failures": 13,
+                "turns": 22,
+                "failedTurns": 23,
+                "inputTokens": 24,
+                "outputTokens": 25,
+                "toolCalls": 26,
+                "answerTime": {"p50": 2.5, "p95": 2.5},
+                "failuresByReason": {"INTERNAL": 27, "UPSTREAM_REJECTED": 28},
+            }
         ],
     }
 
@@ -211,3 +253,6 @@ def test_statistics_keep_every_number_under_the_dashboards_name() -> None:
 def test_statistics_of_nothing_have_no_times() -> None:
     data = messages.stats(pb.GetStatsResponse())
     assert (data["lastActivity"], data["messagesUpdatedAt"], data["daily"]) == (None, None, [])
+    assert (data["answerTime"], data["failuresByReason"]) == (None, {})
+    (day,) = messages.stats(pb.GetStatsResponse(daily=[pb.DailyStats()]))["daily"]
+    assert (day["answerTime"], day["failuresByReason"]) == (None, {})

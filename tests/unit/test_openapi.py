@@ -162,8 +162,20 @@ def test_the_schemas_are_what_the_gateway_answers() -> None:
     ):
         assert list(SCHEMAS[name]["properties"]) == list(answer)
         schema(name).validate(answer)
+    (day,) = messages.stats(stats)["daily"]
+    assert list(SCHEMAS["DailyStats"]["properties"]) == list(day)
     stats.last_activity.GetCurrentTime()
+    for counted in (stats, stats.daily[0]):
+        counted.answer_time.p95_seconds = 2.5
+        counted.failures_by_reason["INTERNAL"] = 1
     schema("Stats").validate(messages.stats(stats))
+
+
+def test_every_day_of_the_examples_has_all_that_a_day_has() -> None:
+    for example in (examples.STATS, examples.NEW_STATS):
+        assert list(example) == list(SCHEMAS["Stats"]["properties"])
+        for day in example["daily"]:
+            assert list(day) == list(SCHEMAS["DailyStats"]["properties"])
 
 
 def test_the_example_of_a_create_is_the_dashboards_real_request() -> None:
