@@ -1,4 +1,4 @@
-"""chatkit.v1.ConversationService: translates between protobuf and the domain, and decides nothing."""
+"""chatkit.v1.ConversationService: translates between protobuf and conversations, no more."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeAlias

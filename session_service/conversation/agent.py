@@ -10,7 +10,6 @@ import openai
 from agents.models.openai_responses import OpenAIResponsesModel
 
 
-
 class BadAgent(Exception):
     """CHATKIT_AGENT does not name what it should; the message says what is wrong."""
 

@@ -121,10 +121,9 @@ class Attachments:
 
     def to_chatkit(self, attachment: Attachment, base_url: str) -> ChatKitAttachment:
         """Returns an attachment as ChatKit shows it; its links are good for ten minutes."""
-        now = time.time()
         descriptor = None
         if not attachment.uploaded:
-            link = self._links.link("upload", attachment.id, now)
+            link = self._links.link("upload", attachment.id, time.time())
             descriptor = AttachmentUploadDescriptor(url=AnyUrl(link.url(base_url)), method="POST")
         if not is_image(attachment.mime_type):
             return FileAttachment(
@@ -134,15 +133,18 @@ class Attachments:
                 thread_id=attachment.thread_id,
                 upload_descriptor=descriptor,
             )
-        link = self._links.link("read", attachment.id, now)
         return ImageAttachment(
             id=attachment.id,
             name=attachment.name,
             mime_type=attachment.mime_type,
             thread_id=attachment.thread_id,
             upload_descriptor=descriptor,
-            preview_url=AnyUrl(link.url(base_url)),
+            preview_url=self.preview_url(attachment.id, base_url),
         )
+
+    def preview_url(self, attachment_id: str, base_url: str) -> AnyUrl:
+        """Returns a link to the bytes of an image, good for ten minutes."""
+        return AnyUrl(self._links.link("read", attachment_id, time.time()).url(base_url))
 
     async def to_model(self, attachment: Attachment, *, renew: bool = False) -> ModelInput:
         """Returns an attachment as the model takes it, copied to OpenAI the first time.

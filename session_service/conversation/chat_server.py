@@ -71,7 +71,8 @@ class ChatServer(ChatKitServer[RequestContext]):
         agent: agents.Agent[Any],
         models: ModelProvider,
     ) -> None:
-        super().__init__(ThreadStore(store, attachments), AttachmentStore(attachments))
+        self.threads = ThreadStore(store, attachments)
+        super().__init__(self.threads, AttachmentStore(attachments))
         self._conversations = store
         self._attachments = attachments
         self._agent = agent
@@ -106,9 +107,7 @@ class ChatServer(ChatKitServer[RequestContext]):
     async def _answer(
         self, thread: ThreadMetadata, context: RequestContext, recorder: TurnRecorder
     ) -> AsyncIterator[ThreadStreamEvent]:
-        agent_context = AgentContext(
-            thread=thread, store=self.store, request_context=context
-        )
+        agent_context = AgentContext(thread=thread, store=self.store, request_context=context)
         agent_context._events = events = workarounds.RunEvents()
         tasks = ToolTasks(agent_context, texts_in(context.language))
         converter = _Converter(self._attachments, self._conversations, context)
@@ -216,7 +215,7 @@ class ChatServer(ChatKitServer[RequestContext]):
 
 
 class _Watched:
-    """A run, as `stream_agent_response` takes it: with OpenAI's tools shown, at the reader's pace."""
+    """A run as `stream_agent_response` takes it: with OpenAI's tools shown, at a reader's pace."""
 
     def __init__(
         self,

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-import pydantic
-from chatkit.server import NonStreamingResult
 from chatkit.types import (
     ClosedStatus,
     ErrorEvent,
@@ -20,7 +18,7 @@ from chatkit.types import (
 )
 
 from runtime import log as logs
-from session_service.conversation import requests, workarounds
+from session_service.conversation import requests
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.chat_server import ChatServer
 from session_service.conversation.context import RequestContext
@@ -33,7 +31,7 @@ from session_service.errors import (
     UpstreamTimeout,
 )
 from session_service.rate_limit import RateLimit
-from session_service.sessions import Sessions, check_id
+from session_service.sessions import Sessions, check_id, now_ms
 from session_service.stores.conversations import ConversationStore, Deleted
 
 EVENT_STREAM = "text/event-stream"
@@ -90,7 +88,7 @@ class Conversations:
             session, language, base_url, logs.request_id.get(), stream.has_room
         )
         if not is_streaming_req(request):
-            await requests.check(request, self._server.store, context)
+            await requests.check(request, self._server.threads, context)
             result = await self._server._process_non_streaming(request, context)
             yield Reply(JSON, _once(result))
             return
@@ -109,7 +107,7 @@ class Conversations:
         """Deletes all that is kept of a user, at OpenAI too as far as it will."""
         check_id("user_id", user_id)
         self._streams.end_user(user_id, SessionDeleted())
-        deleted = await self._store.delete_user(user_id)
+        deleted = await self._store.delete_user(user_id, now_ms())
         await self._attachments.discard(deleted.attachments)
         return deleted
 
@@ -126,7 +124,7 @@ class Conversations:
         stream.limit(self._timeout_seconds, UpstreamTimeout())
         async with self._turn(request, context):
             stream.limit(self._timeout_seconds, UpstreamTimeout())
-            await requests.check(request, self._server.store, context)
+            await requests.check(request, self._server.threads, context)
             events = await self._closing(request, context)
             if events is None:
                 events = self._server._process_streaming_impl(request, context)
@@ -139,7 +137,7 @@ class Conversations:
 
     @contextlib.asynccontextmanager
     async def _turn(self, request: Any, context: RequestContext) -> AsyncIterator[None]:
-        """Waits until the thread is nobody else's: two tabs would write into each other's answer."""
+        """Waits until no other answer is written into the thread, as two tabs would have it."""
         thread_id = getattr(request.params, "thread_id", None)
         if thread_id is None:
             yield

@@ -1,4 +1,4 @@
-"""Requests of the ChatKit protocol, checked before anything is stored: the SDK would fail half-way."""
+"""Requests of the ChatKit protocol, checked before anything is stored: the SDK fails half-way."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from chatkit.types import (
 from session_service.conversation import workarounds
 from session_service.conversation.context import RequestContext
 from session_service.conversation.thread_store import ThreadStore
-from session_service.errors import InvalidArgument, ThreadNotFound
+from session_service.errors import InvalidArgument
 
 
 def parse(body: bytes) -> Any:
@@ -52,9 +52,7 @@ async def check(request: Any, store: ThreadStore, context: RequestContext) -> No
             if request.params.item_id is not None:
                 await _item(request, store, context, WidgetItem)
         case ThreadsAddClientToolOutputReq():
-            page = await store.load_thread_items(
-                request.params.thread_id, None, 1, "desc", context
-            )
+            page = await store.load_thread_items(request.params.thread_id, None, 1, "desc", context)
             match page.data:
                 case [ClientToolCallItem(status="pending")]:
                     pass

@@ -76,9 +76,7 @@ class ThreadStore(chatkit.store.Store[RequestContext]):
     async def delete_thread(self, thread_id: str, context: RequestContext) -> None:
         if await self._store.thread(context.user_id, thread_id) is None:
             raise ThreadNotFound
-        await self._attachments.discard(
-            await self._store.delete_thread(context.user_id, thread_id)
-        )
+        await self._attachments.discard(await self._store.delete_thread(context.user_id, thread_id))
 
     async def load_thread_items(
         self,
@@ -89,9 +87,7 @@ class ThreadStore(chatkit.store.Store[RequestContext]):
         context: RequestContext,
     ) -> Page[ThreadItem]:
         size = _page_size(limit)
-        items = await self._store.items(
-            context.user_id, thread_id, size + 1, after, _order(order)
-        )
+        items = await self._store.items(context.user_id, thread_id, size + 1, after, _order(order))
         if not items and await self._store.thread(context.user_id, thread_id) is None:
             raise ThreadNotFound
         return _page([self._item(item, context) for item in items], size)

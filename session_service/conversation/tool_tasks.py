@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from chatkit.agents import AgentContext
@@ -40,16 +40,17 @@ class ToolTasks:
     def follow(self, event: Any) -> Iterator[ThreadStreamEvent]:
         """Yields what the user is to see of an event of the Responses API."""
         if event.type == "response.output_item.added":
-            if event.item.type == "function_call":
-                self.calls += 1
-            elif task := self._task(event.item, "loading"):
-                self.calls += 1
+            task = self._task(event.item, "loading")
+            self.calls += task is not None or event.item.type == "function_call"
+            if task:
                 yield self._add(event.item.id, task)
         elif event.type == "response.output_item.done" and event.item.id in self._shown:
-            if task := self._task(event.item, "complete"):
+            task = self._task(event.item, "complete")
+            if task:
                 yield self._update(event.item.id, task)
 
-    def _task(self, item: Any, status: Any) -> Task | None:
+    def _task(self, item: Any, status: Literal["loading", "complete"]) -> Task | None:
+        """Returns what a call of one of OpenAI's tools looks like; None for anything else."""
         match item.type:
             case "web_search_call":
                 return _search_task(item, self._texts.searching_web, status)
@@ -93,7 +94,7 @@ class ToolTasks:
         return ThreadItemUpdatedEvent(item_id=workflow.id, update=update)
 
 
-def _search_task(item: Any, title: str, status: Any) -> SearchTask:
+def _search_task(item: Any, title: str, status: Literal["loading", "complete"]) -> SearchTask:
     action = item.action
     queries = getattr(action, "queries", None) or [getattr(action, "query", None)]
     sources = getattr(action, "sources", None) or []

@@ -1,4 +1,4 @@
-"""What the SDKs do wrong or slowly, mended in one place; each with a test that fails once they do it right.
+"""What the SDKs do wrong or slowly, mended in one place; a test each fails once it is not needed.
 
 Found in openai-chatkit 1.6.5, openai-agents 0.24.0 and openai 3.54.0, which are pinned for that.
 """
@@ -22,7 +22,7 @@ CHATKIT_REQUEST: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ChatKitReq)
 
 
 class _UTCDatetime(datetime.datetime):
-    """`now()` with a time zone: without one, browsers take the server's local time for their own."""
+    """`now()` with a time zone: without one, browsers take the server's time for their own."""
 
     @classmethod
     def now(cls, tz: datetime.tzinfo | None = None) -> Any:
@@ -30,12 +30,12 @@ class _UTCDatetime(datetime.datetime):
 
 
 def apply() -> None:
-    """Mends what can only be mended in the SDKs' modules. Called once, before any of them is used."""
+    """Mends what can only be mended in the SDKs' modules. Called before any of them is used."""
     for module in (chatkit.server, chatkit.agents):
         module.datetime = _UTCDatetime  # type: ignore[attr-defined]
     # Merging the run with the queue of the agent's own events takes two tasks per event and, when
     # it is cancelled, leaves both running, and the model with them. See RunEvents.
-    chatkit.agents._merge_generators = lambda run, _: run
+    chatkit.agents._merge_generators = lambda a, b: a
     # It installs a handler of its own on import, where LOG_LEVEL is set.
     logging.getLogger("chatkit").handlers.clear()
     # They would be posted to api.openai.com, whatever OPENAI_BASE_URL says.
@@ -74,7 +74,7 @@ class RunEvents(asyncio.Queue[Any]):
             self._forward(self._run, item)
 
     def _forward(self, run: agents.RunResultStreaming, event: ThreadStreamEvent) -> None:
-        run._event_queue.put_nowait(wrapped(event))  # type: ignore[arg-type]
+        run._event_queue.put_nowait(wrapped(event))
 
 
 def wrapped(event: ThreadStreamEvent) -> Any:
@@ -90,5 +90,6 @@ async def with_plain_annotations(events: AsyncIterator[Any]) -> AsyncIterator[An
             and event.data.type == "response.output_text.annotation.added"
             and isinstance(event.data.annotation, pydantic.BaseModel)
         ):
-            event.data.annotation = event.data.annotation.model_dump()
+            plain: Any = event.data.annotation.model_dump()
+            event.data.annotation = plain
         yield event
