@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 
 import grpc
@@ -14,10 +14,13 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
 from protos.chatkit.v1 import session_service_pb2, session_service_pb2_grpc
+from session_service.agent_builder import Today, utc_today
 from session_service.cancellations import Cancellations
 from session_service.config import Settings
 from session_service.interceptors import CallInterceptor
+from session_service.issuer import Issuer
 from session_service.openai_api import ChatKitAPI, open_client
+from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
 from session_service.servicers import SessionServicer
 from session_service.sessions import Sessions
@@ -34,8 +37,9 @@ _SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].ful
 _NAMES = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
 
 _OPTIONS = (
-    # The largest request is a user's context: the gateway takes no more than 64 KiB of it.
-    ("grpc.max_receive_message_length", 256 * 1024),
+    # The largest request is one of the ChatKit protocol, of which the gateway takes 512 KiB: the
+    # rest is room for what is around it. Attachments come in chunks of 64 KiB.
+    ("grpc.max_receive_message_length", 1024 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
     # Two processes on one port would share its connections: better that the second fails.
     ("grpc.so_reuseport", 0),
@@ -57,12 +61,15 @@ class Server:
     _calls: CallInterceptor
     _sessions: Sessions
     _cancellations: Cancellations
+    _end_streams: Callable[[], None]
+    """Called once in a drain: answers that are under way have to end by themselves."""
 
     async def drain(self) -> None:
         """Takes no more calls and finishes those that have begun, for `GRACE_SECONDS` at most."""
         await self._health.enter_graceful_shutdown()
         stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS))
         await asyncio.sleep(0)  # so that it refuses new calls from here on
+        self._end_streams()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
                 await self._calls.idle()
@@ -78,20 +85,22 @@ class CannotStart(Exception):
 
 
 @contextlib.asynccontextmanager
-async def serve(settings: Settings) -> AsyncIterator[Server]:
+async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[Server]:
     """Runs the service until the block ends. Raises CannotStart."""
     async with contextlib.AsyncExitStack() as stack:
         store = await _open_store(settings.database_url, stack)
+        # In both modes: sessions of hosted mode are still to be cancelled and counted in the other.
         api = ChatKitAPI(
             await stack.enter_async_context(open_client(settings.openai_base_url)),
             api_key=_plain(settings.openai_api_key),
             workflow_id=settings.openai_chatkit_workflow_id,
             file_upload="file_upload" in settings.chatkit_tools,
+            today=today,
         )
         cancellations = Cancellations(store, api)
         sessions = Sessions(
             store,
-            api,
+            _issuer(settings, api),
             RateLimit(settings.chatkit_sessions_per_minute),
             cancellations,
             settings.chatkit_timeout_seconds,
@@ -121,7 +130,17 @@ async def serve(settings: Settings) -> AsyncIterator[Server]:
         stack.push_async_callback(server.stop, None)
         for name in ("", *_NAMES):
             await health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        yield Server(port, server, health, calls, sessions, cancellations)
+        yield Server(port, server, health, calls, sessions, cancellations, _no_streams)
+
+
+def _issuer(settings: Settings, api: ChatKitAPI) -> Issuer:
+    if settings.chatkit_mode == "hosted":
+        return api
+    return OwnSessions(_plain(settings.openai_api_key))
+
+
+def _no_streams() -> None:
+    """In hosted mode no answer comes from here."""
 
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:
