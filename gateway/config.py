@@ -24,6 +24,13 @@ def _origin(value: str) -> str:
     return value
 
 
+def _base_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment:
+        raise ValueError("must be an address such as https://chat.example.com")
+    return value.rstrip("/")
+
+
 def _ip_version(host: str) -> int | None:
     try:
         return ipaddress.ip_address(host.strip("[]")).version
@@ -67,6 +74,8 @@ class Settings(ProcessSettings):
     cors_allow_origins: Annotated[
         tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, CommaSeparated
     ] = ()
+    gateway_public_url: Annotated[str, AfterValidator(_base_url)] | None = None
+    """Where browsers reach this gateway; None is what each request says by itself."""
     chatkit_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
 
     @field_validator("jwt_secret")

@@ -20,6 +20,13 @@ _STATUSES = {
     pb.SESSION_STATUS_DELETED: "deleted",
 }
 
+_MODES = {
+    # A session service from before there was another mode does not say it.
+    pb.SESSION_MODE_UNSPECIFIED: "hosted",
+    pb.SESSION_MODE_HOSTED: "hosted",
+    pb.SESSION_MODE_SELF_HOSTED: "self_hosted",
+}
+
 
 def create_session_request(user_id: str, body: Mapping[str, Any]) -> pb.CreateSessionRequest:
     """Takes along what the body says about the user, as far as a workflow can be told."""
@@ -46,7 +53,8 @@ def issued(reply: pb.CreateSessionResponse | pb.RefreshSessionResponse) -> dict[
         "client_secret": reply.client_secret,
         "expires_at": reply.session.expires_at.seconds,
         "user_id": reply.session.user_id,
-        "workflow_id": reply.session.workflow_id,
+        "mode": _MODES[reply.session.mode],
+        "workflow_id": reply.session.workflow_id or None,
     }
 
 
@@ -56,7 +64,8 @@ def session(message: pb.Session) -> dict[str, Any]:
         "id": message.id,
         "status": _STATUSES[message.status],
         "user_id": message.user_id,
-        "workflow_id": message.workflow_id,
+        "mode": _MODES[message.mode],
+        "workflow_id": message.workflow_id or None,
         "created_at": message.created_at.seconds,
         "expires_at": message.expires_at.seconds,
     }

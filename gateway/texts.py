@@ -231,13 +231,34 @@ TEXTS: dict[str, Translations] = {
             "Workflow not found",
             "Comprueba, en este orden: que el workflow está en el mismo proyecto de OpenAI que la"
             " clave; que ninguna variable del shell sustituye a la de .env; que el workflow está"
-            " publicado; y que Agent Builder, que aloja los workflows wf_…, cierra el 2026-11-30.",
+            " publicado; y que Agent Builder, que aloja los workflows wf_…, cierra el 2026-11-30."
+            " Para no depender de él, define CHATKIT_MODE=self_hosted y reinicia el servicio, como"
+            " explica MIGRATION.md.",
         ),
         en=Text(
             "Workflow not found",
             "Check, in this order: that the workflow is in the same OpenAI project as the key; that"
             " no shell variable overrides the one in .env; that the workflow is published; and that"
-            " Agent Builder, which hosts wf_… workflows, closes on 2026-11-30.",
+            " Agent Builder, which hosts wf_… workflows, closes on 2026-11-30. To do without it,"
+            " set CHATKIT_MODE=self_hosted and restart the service, as MIGRATION.md explains.",
+        ),
+    ),
+    "WORKFLOW_NOT_FOUND.closed": Translations(
+        es=Text(
+            "Workflow not found",
+            "Comprueba, en este orden: que el workflow está en el mismo proyecto de OpenAI que la"
+            " clave; que ninguna variable del shell sustituye a la de .env; y que el workflow está"
+            " publicado. Pero lo más probable es que ya no exista: Agent Builder, que alojaba los"
+            " workflows wf_…, cerró el 2026-11-30. Para que el chat siga, define"
+            " CHATKIT_MODE=self_hosted y reinicia el servicio, como explica MIGRATION.md.",
+        ),
+        en=Text(
+            "Workflow not found",
+            "Check, in this order: that the workflow is in the same OpenAI project as the key; that"
+            " no shell variable overrides the one in .env; and that the workflow is published. But"
+            " most likely it is no more: Agent Builder, which hosted wf_… workflows, closed on"
+            " 2026-11-30. For the chat to go on, set CHATKIT_MODE=self_hosted and restart the"
+            " service, as MIGRATION.md explains.",
         ),
     ),
     "UPSTREAM_RATE_LIMITED": Translations(

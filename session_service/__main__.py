@@ -8,6 +8,7 @@ import structlog
 import uvloop
 
 from runtime import log as logs
+from session_service import agent_builder
 from session_service.config import Settings, load_settings
 from session_service.server import CannotStart, serve
 
@@ -25,15 +26,32 @@ async def run(settings: Settings) -> None:
             log.info(
                 "session service listening",
                 address=f"{host}:{server.port}",
+                mode=settings.chatkit_mode,
                 openai=settings.openai_base_url,
-                workflow=settings.openai_chatkit_workflow_id or "not configured",
+                **_who_answers(settings),
                 database=settings.database_url,
             )
+            if settings.chatkit_mode == "hosted" and not _is_emulator(settings):
+                agent_builder.announce(agent_builder.utc_today())
             await stop.wait()
             log.info("session service draining")
             await server.drain()
     except CannotStart as error:
         sys.exit(f"session_service cannot start: it {error}")
+
+
+def _who_answers(settings: Settings) -> dict[str, str]:
+    if settings.chatkit_mode == "hosted":
+        return {"workflow": settings.openai_chatkit_workflow_id or "not configured"}
+    if settings.chatkit_agent:
+        return {"agent": settings.chatkit_agent}
+    return {"model": settings.chatkit_model}
+
+
+def _is_emulator(settings: Settings) -> bool:
+    # Whoever tries this out has no workflow to lose: `make run` tells them calmly.
+    key = settings.openai_api_key
+    return key is not None and key.get_secret_value() == agent_builder.EMULATOR_KEY
 
 
 def main() -> None:

@@ -22,13 +22,11 @@ from session_service.conversation.conversations import Conversations
 from session_service.conversation.housekeeping import Housekeeping
 from session_service.conversation.links import Links, link_key
 from session_service.conversation.openai_files import OpenAIFiles
-from session_service.conversation.streams import Streams
 from session_service.conversation_servicer import ConversationServicer
 from session_service.rate_limit import RateLimit
 from session_service.sessions import Sessions
 from session_service.stores.conversations import ConversationStore
-
-SERVICE = conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"].full_name
+from session_service.streams import Streams
 
 _CONNECT_SECONDS = 5.0
 _MAX_RETRIES = 2
@@ -38,21 +36,15 @@ _MAX_RETRIES = 2
 class ConversationServer:
     """What the self-hosted mode adds to the session service."""
 
-    servicer: ConversationServicer
-    streams: Streams
-    conversations: Conversations
-    attachments: Attachments
+    name: str
+    """Of the service, for health and reflection."""
     housekeeping: Housekeeping
+    _servicer: ConversationServicer
 
     def add_to(self, server: grpc.aio.Server) -> None:
         conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(
-            self.servicer, server
+            self._servicer, server
         )
-
-    async def drain(self, seconds: float) -> None:
-        """Ends the answers that are under way, with an event, in that time at most."""
-        await self.conversations.drain(seconds)
-        await self.attachments.drain()
 
 
 async def open_conversations(
@@ -101,9 +93,7 @@ async def open_conversations(
         timeout_seconds=settings.chatkit_timeout_seconds,
     )
     return ConversationServer(
-        servicer=ConversationServicer(conversations, attachments, sessions.authorize),
-        streams=streams,
-        conversations=conversations,
-        attachments=attachments,
-        housekeeping=Housekeeping(store, attachments, settings.chatkit_retention_days),
+        conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"].full_name,
+        Housekeeping(store, attachments, settings.chatkit_retention_days),
+        ConversationServicer(conversations, attachments, sessions.authorize),
     )

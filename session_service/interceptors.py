@@ -1,9 +1,10 @@
 """One interceptor around every call of ours: its request id, its log line, its error's status."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -42,11 +43,20 @@ _DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the ses
 log = structlog.get_logger()
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Behavior: TypeAlias = Callable[[Any, Context], Any]
+
+_BUILD = {
+    # Whether the request and the response are streams: as gRPC calls such a handler.
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the unary calls of chatkit.v1; health and reflection pass untouched."""
+    """Wraps the calls of chatkit.v1, of all four kinds; health and reflection pass untouched."""
 
     def __init__(self) -> None:
         self._in_flight = 0
@@ -59,50 +69,72 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+    ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or not method.startswith("/chatkit.v1."):
             return handler
-        return grpc.unary_unary_rpc_method_handler(
-            self._wrap(cast(Call, handler.unary_unary), method.rpartition("/")[2]),
+        kind, build = _BUILD[handler.request_streaming, handler.response_streaming]
+        wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
+        return build(
+            wrap(getattr(handler, kind), method.rpartition("/")[2]),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
-    def _wrap(self, call: Call, method: str) -> Call:
+    def _wrap_unary(self, behavior: Behavior, method: str) -> Behavior:
         async def wrapped(request: Any, context: Context) -> Any:
-            started = time.perf_counter()
-            request_id = logs.begin_request(_proposed_request_id(context))
-            metadata = ((REQUEST_ID_KEY, request_id),)
-            outcome = "CANCELLED"
-            self._enter()
-            try:
-                context.set_trailing_metadata(metadata)
-                response = await call(request, context)
-                outcome = "OK"
-                return response
-            except ServiceError as error:
-                outcome = error.reason
-                status = _status(error)
-            except Exception:
-                log.exception("defect", method=method)
-                outcome = "INTERNAL"
-                status = to_status(
-                    grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
-                )
-            finally:
-                self._leave()
-                duration_ms = round((time.perf_counter() - started) * 1000, 1)
-                log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms)
-            trailing = (*(status.trailing_metadata or ()), *metadata)
-            return await context.abort(status.code, status.details, trailing)
+            async with self._call(method, context):
+                return await behavior(request, context)
 
         return wrapped
+
+    def _wrap_stream(self, behavior: Behavior, method: str) -> Behavior:
+        # Not a generator itself: gRPC leaves one suspended when the client goes away, and what it
+        # still has to do, as keeping the half of an answer, would wait for the garbage collector.
+        async def wrapped(request: Any, context: Context) -> None:
+            async with self._call(method, context):
+                responses = behavior(request, context)
+                if not isinstance(responses, AsyncGenerator):  # it writes them by itself
+                    await responses
+                    return
+                async with contextlib.aclosing(responses):
+                    async for response in responses:
+                        await context.write(response)
+
+        return wrapped
+
+    @contextlib.asynccontextmanager
+    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+        """What is around every call, whatever it sends and answers."""
+        started = time.perf_counter()
+        request_id = logs.begin_request(_proposed_request_id(context))
+        metadata = ((REQUEST_ID_KEY, request_id),)
+        outcome = "CANCELLED"
+        self._enter()
+        try:
+            context.set_trailing_metadata(metadata)
+            yield
+            outcome = "OK"
+            return
+        except ServiceError as error:
+            outcome = error.reason
+            status = _status(error)
+        except Exception:
+            log.exception("defect", method=method)
+            outcome = "INTERNAL"
+            status = to_status(
+                grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
+            )
+        finally:
+            self._leave()
+            duration_ms = round((time.perf_counter() - started) * 1000, 1)
+            log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms)
+        await context.abort(
+            status.code, status.details, (*(status.trailing_metadata or ()), *metadata)
+        )
 
     def _enter(self) -> None:
         self._in_flight += 1

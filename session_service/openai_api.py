@@ -12,7 +12,7 @@ import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -23,14 +23,17 @@ import structlog
 from httpx_aiohttp import AiohttpTransport
 
 from runtime import log as logs
+from session_service import agent_builder
 from session_service.errors import (
-    InvalidAPIKey,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
     WorkflowNotConfigured,
+    WorkflowNotFound,
 )
+from session_service.issuer import IssuedSession, usable_key
 from session_service.openai_errors import Answer, backoff_seconds, error_of, is_retryable
+from session_service.stores.base import Mode
 
 MAX_RETRIES = 2
 PAGE_SIZE = 100
@@ -48,16 +51,6 @@ _LATEST_EXPIRY = 253_402_300_799
 _CONNECTION_ERRORS = (httpx.HTTPError, aiohttp.ClientError, OSError)
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedSession:
-    """What OpenAI makes of a create."""
-
-    id: str
-    client_secret: str = field(repr=False)
-    expires_at: int
-    """Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,12 @@ class Page:
 
 
 class ChatKitAPI:
-    """The calls, each within a deadline in event loop time; one instance per process."""
+    """The calls, each within a deadline in event loop time; one instance per process.
+
+    In hosted mode it is the `issuer.Issuer`. In the other it ends what hosted mode has left behind.
+    """
+
+    mode: Mode = "hosted"
 
     def __init__(
         self,
@@ -89,11 +87,18 @@ class ChatKitAPI:
         api_key: str | None,
         workflow_id: str | None,
         file_upload: bool,
+        today: agent_builder.Today = agent_builder.utc_today,
     ) -> None:
         self._client = client
         self._api_key = api_key
         self._workflow_id = workflow_id
         self._file_upload = file_upload
+        self._today = today
+        self._missed_workflow = False
+
+    def check_key(self) -> None:
+        """Raises InvalidAPIKey where there is no use in asking OpenAI anything."""
+        usable_key(self._api_key)
 
     def workflow_id(self) -> str:
         """Returns the workflow that sessions are made for, once all that takes is configured.
@@ -104,23 +109,25 @@ class ChatKitAPI:
             raise WorkflowNotConfigured(metadata={"cause": "missing"})
         if not re.fullmatch(r"wf_[A-Za-z0-9_-]+", self._workflow_id):
             raise WorkflowNotConfigured(metadata={"cause": "malformed"})
-        self._authorization()
+        self.check_key()
         return self._workflow_id
 
     async def create_session(
         self, user: str, state_variables: Mapping[str, Any], deadline: float
     ) -> IssuedSession:
         """Makes a session. Raises UpstreamError."""
-        answer = await self._call(
-            "POST",
-            "/chatkit/sessions",
-            deadline,
-            body={
-                "user": user,
-                "workflow": {"id": self.workflow_id(), "state_variables": dict(state_variables)},
-                "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
-            },
-        )
+        body = {
+            "user": user,
+            "workflow": {"id": self.workflow_id(), "state_variables": dict(state_variables)},
+            "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
+        }
+        try:
+            answer = await self._call("POST", "/chatkit/sessions", deadline, body=body)
+        except WorkflowNotFound:
+            if not self._missed_workflow:
+                self._missed_workflow = True
+                agent_builder.announce_missing_workflow(self._today())
+            raise agent_builder.workflow_not_found(self._today()) from None
         match answer:
             case {"id": str(id_), "client_secret": str(secret), "expires_at": int(expires_at)} if (
                 0 < len(id_) <= 256 and secret and 0 < expires_at <= _LATEST_EXPIRY
@@ -217,7 +224,7 @@ class ChatKitAPI:
     ) -> Answer:
         started = time.perf_counter()
         headers = {
-            "Authorization": self._authorization(),
+            "Authorization": f"Bearer {usable_key(self._api_key)}",
             # What runs in the background has a name as well.
             "X-Client-Request-Id": logs.request_id.get(None) or uuid.uuid4().hex,
         }
@@ -238,13 +245,6 @@ class ChatKitAPI:
             **problem,
         )
         return answer
-
-    def _authorization(self) -> str:
-        if not self._api_key:
-            raise InvalidAPIKey(metadata={"cause": "missing"})
-        if not re.fullmatch(r"[\x21-\x7e]+", self._api_key):  # no HTTP header can carry it
-            raise InvalidAPIKey(metadata={"cause": "rejected"})
-        return f"Bearer {self._api_key}"
 
     def _problem(self, answer: Answer) -> dict[str, object]:
         """Returns what OpenAI says of an error, for the log, without the key that it may quote."""

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import math
 import re
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import grpc
@@ -14,7 +15,7 @@ from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 from session_service.errors import InvalidArgument
 from session_service.sessions import Sessions, Status, now_ms, status_of, time_to_work
 from session_service.statistics import AnswerTime, Daily, date_of, statistics
-from session_service.stores.base import Session, StateVariables, Store
+from session_service.stores.base import Mode, Session, StateVariables, Store
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -23,6 +24,10 @@ _STATUSES = {
     Status.EXPIRED: pb.SESSION_STATUS_EXPIRED,
     Status.REFRESHED: pb.SESSION_STATUS_REFRESHED,
     Status.DELETED: pb.SESSION_STATUS_DELETED,
+}
+_MODES: Mapping[Mode, pb.SessionMode] = {
+    "hosted": pb.SESSION_MODE_HOSTED,
+    "self_hosted": pb.SESSION_MODE_SELF_HOSTED,
 }
 _PAGE_TOKEN = re.compile(r"(\d{1,18}) (.+)", re.ASCII | re.DOTALL)
 
@@ -129,6 +134,7 @@ def _message(session: Session) -> pb.Session:
         deleted_at=_timestamp(session.deleted_ms),
         refreshed_from=session.refreshed_from or "",
         refreshed_to=session.refreshed_to or "",
+        mode=_MODES[session.mode],
     )
 
 

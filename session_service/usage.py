@@ -59,9 +59,10 @@ class UsageSync:
     async def count(self) -> None:
         """Looks once at the users who are due, within the budget.
 
-        Raises WorkflowNotConfigured and InvalidAPIKey where there is nobody to ask.
+        Raises InvalidAPIKey where there is nobody to ask. It takes no workflow: what was written in
+        hosted mode counts after a switch to the other, too.
         """
-        self._api.workflow_id()
+        self._api.check_key()
         self._calls_left = CALLS_PER_ROUND
         at_ms = now_ms()
         # Should this process die, another looks at them after a while.

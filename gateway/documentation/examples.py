@@ -38,6 +38,7 @@ ISSUED: JSON = {
     "client_secret": _CLIENT_SECRET,
     "expires_at": _CREATED_AT + 600,
     "user_id": "7",
+    "mode": "hosted",
     "workflow_id": _WORKFLOW_ID,
 }
 
@@ -52,6 +53,7 @@ SESSION: JSON = {
     "id": SESSION_ID,
     "status": "refreshed",
     "user_id": "7",
+    "mode": "hosted",
     "workflow_id": _WORKFLOW_ID,
     "created_at": _CREATED_AT,
     "expires_at": _CREATED_AT + 600,

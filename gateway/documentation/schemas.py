@@ -196,7 +196,8 @@ def _issued_session(say: Say) -> JSON:
                 "type": "string",
                 "description": say("Whose session it is.", "De quién es la sesión."),
             },
-            "workflow_id": {"type": "string", "description": _workflow_id(say)},
+            "mode": _mode(say),
+            "workflow_id": {"type": ["string", "null"], "description": _workflow_id(say)},
         }
     )
 
@@ -218,7 +219,8 @@ def _session(say: Say) -> JSON:
                 "type": "string",
                 "description": say("Whose session it is.", "De quién es la sesión."),
             },
-            "workflow_id": {"type": "string", "description": _workflow_id(say)},
+            "mode": _mode(say),
+            "workflow_id": {"type": ["string", "null"], "description": _workflow_id(say)},
             "created_at": _unix_seconds(say("When it was created", "Cuándo se creó"), say),
             "expires_at": _unix_seconds(
                 say("When its secret expires", "Cuándo caduca su secreto"), say
@@ -378,8 +380,26 @@ def _unix_seconds(what: str, say: Say) -> JSON:
 
 
 def _session_id(say: Say) -> str:
-    return say("OpenAI's id of the session.", "El identificador de la sesión en OpenAI.")
+    return say(
+        "The id of the session; OpenAI's in hosted mode.",
+        "El identificador de la sesión; en el modo hosted, el de OpenAI.",
+    )
+
+
+def _mode(say: Say) -> JSON:
+    return {
+        "enum": ["hosted", "self_hosted"],
+        "description": say(
+            "Who answers. `hosted`: a workflow at OpenAI, which the browser talks to by itself."
+            " `self_hosted`: this back end.",
+            "Quién responde. `hosted`: un workflow de OpenAI, con el que habla el propio navegador."
+            " `self_hosted`: este back end.",
+        ),
+    }
 
 
 def _workflow_id(say: Say) -> str:
-    return say("The workflow that answers.", "El workflow que responde.")
+    return say(
+        "The workflow that answers, or null in self-hosted mode.",
+        "El workflow que responde, o null en el modo self_hosted.",
+    )

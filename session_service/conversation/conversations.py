@@ -22,17 +22,12 @@ from session_service.conversation import requests
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.chat_server import ChatServer
 from session_service.conversation.context import RequestContext
-from session_service.conversation.streams import Stream, Streams
 from session_service.conversation.texts import texts_in
-from session_service.errors import (
-    SessionDeleted,
-    ThreadNotFound,
-    Unavailable,
-    UpstreamTimeout,
-)
+from session_service.errors import ThreadNotFound, UpstreamTimeout
 from session_service.rate_limit import RateLimit
 from session_service.sessions import Sessions, check_id, now_ms
 from session_service.stores.conversations import ConversationStore, Deleted
+from session_service.streams import Stream, Streams
 
 EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
@@ -70,7 +65,6 @@ class Conversations:
         self._max_messages = max_messages
         self._timeout_seconds = timeout_seconds
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._draining = False
 
     @contextlib.asynccontextmanager
     async def process(
@@ -92,8 +86,6 @@ class Conversations:
             result = await self._server._process_non_streaming(request, context)
             yield Reply(JSON, _once(result))
             return
-        if self._draining:
-            raise Unavailable
         self._rate_limit.admit(session.root_id, asyncio.get_running_loop().time())
         with self._streams.running(session.user_id, session.root_id, stream):
             stream.start(self._frames(request, context, stream), context.fail)
@@ -106,16 +98,10 @@ class Conversations:
     async def delete_user(self, user_id: str) -> Deleted:
         """Deletes all that is kept of a user, at OpenAI too as far as it will."""
         check_id("user_id", user_id)
-        self._streams.end_user(user_id, SessionDeleted())
+        self._streams.end_user(user_id)
         deleted = await self._store.delete_user(user_id, now_ms())
         await self._attachments.discard(deleted.attachments)
         return deleted
-
-    async def drain(self, seconds: float) -> None:
-        """Begins no more answers, and ends those that are not finished in that time."""
-        self._draining = True
-        await self._streams.finished(seconds)
-        self._streams.end_all(Unavailable())
 
     async def _frames(
         self, request: Any, context: RequestContext, stream: Stream

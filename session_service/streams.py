@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from session_service.errors import ServiceError
+from session_service.errors import ServiceError, SessionDeleted, Unavailable
 
 _ROOM_BYTES = 256 * 1024
 """So much may wait for a reader; then the writer, and with it the model's connection, waits."""
@@ -117,32 +117,36 @@ class Streams:
 
     def __init__(self) -> None:
         self._running: dict[Stream, tuple[str, str]] = {}
+        self._draining = False
 
     @contextlib.contextmanager
     def running(self, user_id: str, root_id: str, stream: Stream) -> Iterator[None]:
-        """Lets `end_session` and the like reach the stream, within the block."""
+        """Lets the others here reach the stream, within the block. Raises Unavailable."""
+        if self._draining:
+            raise Unavailable
         self._running[stream] = user_id, root_id
         try:
             yield
         finally:
             del self._running[stream]
 
-    def end_session(self, root_id: str, failure: ServiceError) -> None:
+    def end_session(self, root_id: str) -> None:
+        """Ends those of a session that was deleted."""
         for stream, (_, root) in list(self._running.items()):
             if root == root_id:
-                stream.end(failure)
+                stream.end(SessionDeleted())
 
-    def end_user(self, user_id: str, failure: ServiceError) -> None:
+    def end_user(self, user_id: str) -> None:
+        """Ends those of a user all of whose sessions were deleted."""
         for stream, (user, _) in list(self._running.items()):
             if user == user_id:
-                stream.end(failure)
+                stream.end(SessionDeleted())
 
-    def end_all(self, failure: ServiceError) -> None:
-        for stream in list(self._running):
-            stream.end(failure)
-
-    async def finished(self, seconds: float) -> None:
-        """Waits until those that run are written, but no longer than that."""
+    async def drain(self, seconds: float) -> None:
+        """Takes no more, and ends those that are not written by then."""
+        self._draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(stream.done() for stream in list(self._running)))
+        for stream in list(self._running):
+            stream.end(Unavailable())
