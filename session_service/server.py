@@ -113,10 +113,10 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
             settings.chatkit_timeout_seconds,
             streams.end_session,
         )
+        conversations = await _open_conversations(settings, sessions, store, streams, stack)
         background = [cancellations.run()]
         if interval := settings.chatkit_usage_sync_seconds:
             background.append(UsageSync(store, api, interval).run())
-        conversations = await _open_conversations(settings, sessions, store, streams, stack)
         if conversations is not None:
             background.append(conversations.housekeeping.run())
         await stack.enter_async_context(_running(background))
@@ -163,7 +163,7 @@ async def _open_conversations(
 ) -> "ConversationServer | None":
     if settings.chatkit_mode != "self_hosted":
         return None
-    # Not above: it takes OpenAI's SDKs along, 100 MB and two seconds that hosted mode can do without.
+    # Not above: it takes OpenAI's SDKs along, 100 MB and two seconds that hosted mode does without.
     from session_service import conversation_server
     from session_service.conversation.agent import BadAgent
 
