@@ -67,7 +67,6 @@ class Servicer(AttachmentServicer):
     async def Process(
         self, request: pb.ProcessRequest, context: Context
     ) -> AsyncGenerator[pb.ProcessResponse, None]:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
         yield pb.ProcessResponse()
 
     async def DeleteUserData(

@@ -1,7 +1,6 @@
 """Attachments with real files and OpenAI's Files API on a socket."""
 
 import asyncio
-import fcntl
 import resource
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -423,14 +422,17 @@ async def test_what_a_crash_left_half_written_is_removed_at_start(tmp_path: Path
         whole = await world.add()
     left = tmp_path / "incoming" / "atc_1.0"
     left.write_bytes(b"half")
-    busy = tmp_path / "incoming" / "atc_2.0"
-    busy.write_bytes(b"another process is at it")
-    with busy.open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        async with open_attachment_files(tmp_path) as files:
-            assert not left.exists()
-            assert busy.exists()
-            assert await files.size(whole.id) == len(PNG)
+    async with open_attachment_files(tmp_path) as files:
+        assert not left.exists()
+        assert await files.size(whole.id) == len(PNG)
+
+
+async def test_a_start_leaves_what_another_process_is_writing(world: World) -> None:
+    async with world.files.incoming("atc_1") as file:
+        await file.write(CHUNK)
+        async with open_attachment_files(world.directory) as others:
+            await file.keep(lambda _: None)
+            assert await others.size("atc_1") == len(CHUNK)
 
 
 @pytest.fixture
