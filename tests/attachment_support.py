@@ -1,5 +1,6 @@
 """What the tests of attachments share: all that is around `Attachments`, as real as can be."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -96,9 +97,12 @@ class FilesAPI:
     failures: list[tuple[int, dict[str, object]]] = field(default_factory=list)
     """What the next requests are answered with instead."""
     uploads: int = 0
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the first upload."""
 
     async def create(self, request: Request) -> Response:
         self.uploads += 1
+        self.began.set()
         async with request.form() as form:
             file = form["file"]
             assert not isinstance(file, str)
@@ -145,6 +149,7 @@ async def open_files_api() -> AsyncIterator[FilesAPI]:
     async with serve(app) as url:
         api.url = f"{url}/v1"
         yield api
+        await asyncio.sleep(0.002)  # for uvicorn to see that our connections are closed
 
 
 @asynccontextmanager
