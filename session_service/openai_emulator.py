@@ -60,24 +60,26 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from session_service.openai_emulator_chatkit import ChatKit, NewItems, NewThread
+from session_service.openai_emulator_chatkit_schema import (
+    ListQuery,
+    SessionRequest,
+    ThreadListQuery,
+)
+from session_service.openai_emulator_errors import (
+    APIError,
+    Nothing,
+    incorrect_key,
+    missing_scope,
+    parse,
+    typical_error,
+    validate,
+)
 from session_service.openai_emulator_failures import (
     CONTROL,
     Control,
     Failure,
     FailureInjection,
     RequestsQuery,
-)
-from session_service.openai_emulator_schema import (
-    APIError,
-    ListQuery,
-    Nothing,
-    SessionRequest,
-    ThreadListQuery,
-    incorrect_key,
-    missing_scope,
-    parse,
-    typical_error,
-    validate,
 )
 
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from session_service.openai_emulator_schema import JSON, Strict, masked, typical_error
+from session_service.openai_emulator_errors import JSON, Strict, masked, typical_error
 
 CONTROL = "/_emulator"
 _LOGGED_REQUESTS = 10_000
