@@ -39,9 +39,9 @@ def incorrect_key(key: str) -> APIError:
     return APIError(401, message, code="invalid_api_key")
 
 
-def missing_scope() -> APIError:
+def missing_scope(area: str = "chatkit") -> APIError:
     message = (
-        "You have insufficient permissions for this operation. Missing scopes: api.chatkit.write. "
+        f"You have insufficient permissions for this operation. Missing scopes: api.{area}.write. "
         "Check that you have the correct role in your organization (Reader, Writer, Owner) and "
         "project (Member, Owner), and if you're using a restricted API key, that it has the "
         "necessary scopes."
