@@ -68,6 +68,10 @@ class Emulator:
     async def heal(self) -> None:
         (await self._http.delete("/_emulator/failures")).raise_for_status()
 
+    async def answer(self, **shape: Any) -> None:
+        """Shapes the message of the next response, see session_service/openai_emulator.py."""
+        await self._post("/_emulator/answers", shape)
+
     async def requests(self, operation: str | None = None) -> list[dict[str, Any]]:
         query = {"operation": operation} if operation else {}
         answer = await self._http.get("/_emulator/requests", params=query)
