@@ -72,6 +72,11 @@ class Emulator:
         """Shapes the message of the next response, see session_service/openai_emulator.py."""
         await self._post("/_emulator/answers", shape)
 
+    async def answers(self, **shape: Any) -> None:
+        """Shapes the messages of all responses from now on."""
+        (await self._http.delete("/_emulator/answers")).raise_for_status()
+        await self._post("/_emulator/answers", {"times": None, **shape})
+
     async def requests(self, operation: str | None = None) -> list[dict[str, Any]]:
         query = {"operation": operation} if operation else {}
         answer = await self._http.get("/_emulator/requests", params=query)

@@ -63,12 +63,12 @@ class Chat:
         self.session_id = session_id
         self.stub: ConversationServiceAsyncStub = ConversationServiceStub(service.channel)
 
-    def stream(self, kind: str, *, language: str = "es", **params: Any) -> Answer:
-        return Answer(self.stub.Process(self._request(kind, language, params)))
+    def stream(self, request: str, /, *, language: str = "es", **params: Any) -> Answer:
+        return Answer(self.stub.Process(self._request(request, language, params)))
 
-    async def ask(self, kind: str, *, language: str = "es", **params: Any) -> Any:
+    async def ask(self, request: str, /, *, language: str = "es", **params: Any) -> Any:
         """Returns the JSON of a request that is not streamed."""
-        parts = [part async for part in self.stub.Process(self._request(kind, language, params))]
+        parts = [part async for part in self.stub.Process(self._request(request, language, params))]
         assert parts[0].head.content_type == "application/json"
         return orjson.loads(b"".join(part.data for part in parts[1:]))
 
@@ -136,4 +136,6 @@ def text_of(events: list[Event]) -> str:
 
 def texts(items: list[dict[str, Any]]) -> list[str]:
     """Returns the text of messages."""
-    return ["".join(part["text"] for part in item["content"]) for item in items if "content" in item]
+    return [
+        "".join(part["text"] for part in item["content"]) for item in items if "content" in item
+    ]

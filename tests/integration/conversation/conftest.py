@@ -29,6 +29,8 @@ def settings(emulator: Emulator, tmp_path: Path) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-async def chat(settings: Callable[..., Settings]) -> AsyncIterator[Chat]:
+async def chat(settings: Callable[..., Settings], emulator: Emulator) -> AsyncIterator[Chat]:
+    """A session of user 7, whose model answers as fast as it can."""
+    await emulator.answers(pause_seconds=0)
     async with open_chat(settings()) as running:
         yield running
