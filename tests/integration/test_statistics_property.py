@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from session_service.statistics import Daily, Statistics, answer_time, statistics
+from session_service.statistics import Breakdown, Statistics, answer_time, statistics
 from session_service.stores.base import (
     DAY_MS,
     Day,
@@ -244,7 +244,7 @@ def recount(
         )
         for day in range(at // DAY_MS - days + 1, at // DAY_MS + 1)
     ]
-    total = distributions(history, user, None)
+    by_day = {day.day: breakdown(distributions(history, user, day.day)) for day in daily}
     return Statistics(
         totals=Totals(
             sessions=len(roots),
@@ -262,14 +262,14 @@ def recount(
         active=sum(root.deleted_ms is None and ends[root.id] > at for root in roots),
         average_duration_seconds=round(lived / len(roots) / 1000, 3) if roots else 0.0,
         today=daily[-1],
-        daily=[shown(day, distributions(history, user, day.day)) for day in daily],
-        answer_time=answer_time(total.answer_times),
-        failures=total.failures,
+        daily=daily,
+        total=breakdown(distributions(history, user, None)),
+        by_day={day: of_day for day, of_day in by_day.items() if of_day != Breakdown()},
     )
 
 
-def shown(day: Day, of_day: Distributions) -> Daily:
-    return Daily(day, answer_time(of_day.answer_times), of_day.failures)
+def breakdown(counted: Distributions) -> Breakdown:
+    return Breakdown(answer_time(counted.answer_times), counted.failures)
 
 
 def sums(turns: Sequence[Turn]) -> dict[str, int]:

@@ -171,7 +171,7 @@ async def test_messages_count_on_the_day_they_were_written(
     await emulator.add_items(thread, USER_MESSAGE, created_at=ahead)
     await sync.count()
     stats = await statistics(store, "7", 2, clock.ms)
-    assert [day.counters.messages for day in stats.daily] == [3, 4]
+    assert [day.messages for day in stats.daily] == [3, 4]
     assert (stats.today.messages, stats.totals.messages) == (4, 7)
     assert stats.totals.last_activity_ms == clock.ms
 
