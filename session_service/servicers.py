@@ -14,8 +14,8 @@ from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 from session_service.errors import InvalidArgument
 from session_service.sessions import Sessions, Status, now_ms, status_of, time_to_work
-from session_service.statistics import AnswerTime, Daily, date_of, statistics
-from session_service.stores.base import Mode, Session, StateVariables, Store
+from session_service.statistics import AnswerTime, Breakdown, date_of, statistics
+from session_service.stores.base import Day, Mode, Session, StateVariables, Store
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -29,6 +29,7 @@ _MODES: Mapping[Mode, pb.SessionMode] = {
     "hosted": pb.SESSION_MODE_HOSTED,
     "self_hosted": pb.SESSION_MODE_SELF_HOSTED,
 }
+_NOTHING = Breakdown()
 _PAGE_TOKEN = re.compile(r"(\d{1,18}) (.+)", re.ASCII | re.DOTALL)
 
 
@@ -104,15 +105,15 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
             average_session_duration_seconds=stats.average_duration_seconds,
             last_activity=_timestamp(totals.last_activity_ms),
             messages_updated_at=_timestamp(totals.messages_updated_ms),
-            daily=[_daily(day) for day in stats.daily],
+            daily=[_daily(day, stats.by_day.get(day.day, _NOTHING)) for day in stats.daily],
             turns=totals.turns,
             failed_turns=totals.failed_turns,
             input_tokens=totals.input_tokens,
             output_tokens=totals.output_tokens,
             estimated_turns=totals.estimated_turns,
             tool_calls=totals.tool_calls,
-            answer_time=_answer_time(stats.answer_time),
-            failures_by_reason=stats.failures,
+            answer_time=_answer_time(stats.total.answer_time),
+            failures_by_reason=stats.total.failures,
         )
 
     def _deadline(self, context: Context) -> float:
@@ -138,8 +139,7 @@ def _message(session: Session) -> pb.Session:
     )
 
 
-def _daily(daily: Daily) -> pb.DailyStats:
-    day = daily.counters
+def _daily(day: Day, breakdown: Breakdown) -> pb.DailyStats:
     return pb.DailyStats(
         date=date_of(day.day),
         sessions=day.sessions,
@@ -151,8 +151,8 @@ def _daily(daily: Daily) -> pb.DailyStats:
         input_tokens=day.input_tokens,
         output_tokens=day.output_tokens,
         tool_calls=day.tool_calls,
-        answer_time=_answer_time(daily.answer_time),
-        failures_by_reason=daily.failures,
+        answer_time=_answer_time(breakdown.answer_time),
+        failures_by_reason=breakdown.failures,
     )
 
 

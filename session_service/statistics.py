@@ -1,6 +1,7 @@
 """What the dashboard shows of the use of sessions, made from the store's counters."""
 
 import datetime
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,10 +33,9 @@ class AnswerTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Daily:
-    """One day, UTC."""
+class Breakdown:
+    """What the counters of one day, or of all days, are made up of."""
 
-    counters: Day
     answer_time: AnswerTime | None = None
     """None where nothing was answered."""
     failures: Mapping[str, int] = field(default_factory=dict)
@@ -50,10 +50,12 @@ class Statistics:
     active: int
     average_duration_seconds: float
     today: Day
-    daily: Sequence[Daily]
+    daily: Sequence[Day]
     """One per day, oldest first, today last."""
-    answer_time: AnswerTime | None = None
-    failures: Mapping[str, int] = field(default_factory=dict)
+    total: Breakdown = field(default_factory=Breakdown)
+    """Of all days ever."""
+    by_day: Mapping[int, Breakdown] = field(default_factory=dict)
+    """Of those days of `daily` on which something was answered or failed."""
 
 
 def date_of(day: int) -> str:
@@ -65,16 +67,15 @@ def answer_time(buckets: Mapping[int, int]) -> AnswerTime | None:
     """Returns the percentiles of what `answer_time_bucket` has sorted."""
     if not buckets:
         return None
-    return AnswerTime(_percentile(buckets, 0.5), _percentile(buckets, 0.95))
+    in_order = sorted(buckets.items())
+    number = sum(buckets.values())
+    return AnswerTime(*(_percentile(in_order, math.ceil(p * number)) for p in (0.5, 0.95)))
 
 
-def _percentile(buckets: Mapping[int, int], share: float) -> float:
-    """Returns the middle of the bucket of the smallest time that `share` of all do not exceed."""
-    missing = math.ceil(share * sum(buckets.values()))
-    for bucket in sorted(buckets):
-        missing -= buckets[bucket]
-        if missing <= 0:
-            break
+def _percentile(buckets: Sequence[tuple[int, int]], rank: int) -> float:
+    """Returns the middle of the bucket in which the time of that rank is."""
+    up_to = itertools.accumulate(number for _, number in buckets)
+    bucket = next(bucket for (bucket, _), last in zip(buckets, up_to, strict=True) if last >= rank)
     # The geometric middle is as far, as a factor, from either end.
     return round(math.pow(ANSWER_TIME_GROWTH, bucket - 0.5) / 1000, 4)
 
@@ -96,10 +97,7 @@ async def statistics(
     first_day = today - length + 1
     rollup = await store.rollup(user_id, at_ms, first_day)
     counted = {day.day: day for day in rollup.days}
-    daily = [
-        _daily(counted.get(day) or Day(day), rollup.by_day.get(day))
-        for day in range(first_day, today + 1)
-    ]
+    daily = [counted.get(day) or Day(day) for day in range(first_day, today + 1)]
     sessions = rollup.totals.sessions
     # The total holds each session until its end: take off what the living ones still have.
     lived_ms = max(0, rollup.totals.duration_ms - rollup.remaining_ms)
@@ -107,14 +105,12 @@ async def statistics(
         totals=rollup.totals,
         active=rollup.active,
         average_duration_seconds=round(lived_ms / sessions / 1000, 3) if sessions else 0.0,
-        today=daily[-1].counters,
+        today=daily[-1],
         daily=daily,
-        answer_time=answer_time(rollup.total.answer_times),
-        failures=rollup.total.failures,
+        total=_breakdown(rollup.total),
+        by_day={day: _breakdown(of_day) for day, of_day in rollup.by_day.items() if day <= today},
     )
 
 
-def _daily(counters: Day, distributions: Distributions | None) -> Daily:
-    if distributions is None:
-        return Daily(counters)
-    return Daily(counters, answer_time(distributions.answer_times), distributions.failures)
+def _breakdown(distributions: Distributions) -> Breakdown:
+    return Breakdown(answer_time(distributions.answer_times), distributions.failures)

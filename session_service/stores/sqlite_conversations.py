@@ -292,14 +292,15 @@ class SQLiteConversationStore:
                 " AND (deleted_ms IS NULL OR cancel_ms IS NOT NULL)",
                 (user_id, at_ms),
             ).fetchall()
-            sessions = db.execute(
-                "DELETE FROM sessions WHERE user_id = ? RETURNING refreshed_from IS NULL",
+            (chains,) = db.execute(
+                "SELECT count(*) FROM sessions WHERE user_id = ? AND refreshed_from IS NULL",
                 (user_id,),
-            ).fetchall()
+            ).fetchone()
             mine = "thread_id IN (SELECT id FROM threads WHERE user_id = ?)"
             for condition in (
                 f"items WHERE {mine}",
                 f"feedback WHERE {mine}",
+                "sessions WHERE user_id = ?",
                 "turns WHERE user_id = ?",
                 "usage_users WHERE user_id = ?",
                 "usage_threads WHERE user_id = ?",
@@ -311,7 +312,7 @@ class SQLiteConversationStore:
             ).fetchall()
             rollups.forget(db, user_id)
             return Deleted(
-                sessions=sum(is_first for (is_first,) in sessions),
+                sessions=chains,
                 threads=threads.rowcount,
                 attachments=[_attachment(row) for row in attachments],
                 to_cancel=[session_id for (session_id,) in to_cancel],

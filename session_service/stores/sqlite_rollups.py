@@ -58,12 +58,13 @@ def read(db: sqlite3.Connection, scope: str, now_ms: int, first_day: int) -> Rol
 def _by_day(
     db: sqlite3.Connection, table: str, columns: str, scope: str, first_day: int
 ) -> dict[int, dict[Any, int]]:
-    found: dict[int, dict[Any, int]] = {}
     # Two ranges of the primary key: with OR it would be all days of the scope.
-    for days, bound in (("day = ?", _ALL_DAYS), ("day >= ?", max(0, first_day))):
-        sql = f"SELECT day, {columns} FROM {table} WHERE scope = ? AND {days}"
-        for day, key, number in db.execute(sql, (scope, bound)):
-            found.setdefault(day, {})[key] = number
+    one = f"SELECT day, {columns} FROM {table} WHERE scope = ?1 AND day"
+    found: dict[int, dict[Any, int]] = {}
+    for day, key, number in db.execute(
+        f"{one} = ?2 UNION ALL {one} >= ?3", (scope, _ALL_DAYS, max(0, first_day))
+    ):
+        found.setdefault(day, {})[key] = number
     return found
 
 

@@ -15,6 +15,8 @@ from session_service.stores.base import (
     UsageThread,
     UsageUser,
 )
+from tests.integration.store_contract_conversations import ConversationsContract
+from tests.integration.store_contract_self_hosted import SelfHostedContract
 from tests.integration.store_values import (
     LIFETIME,
     NOON,
@@ -362,5 +364,12 @@ class UsageContract:
         assert (await everything(store, "7")).totals.messages == 1
 
 
-class StoreContract(SessionsContract, CancelsContract, CountersContract, UsageContract):
+class StoreContract(
+    SessionsContract,
+    CancelsContract,
+    CountersContract,
+    UsageContract,
+    ConversationsContract,
+    SelfHostedContract,
+):
     """All of it."""

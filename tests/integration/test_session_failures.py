@@ -69,6 +69,7 @@ async def test_openais_failures_have_their_reason_and_count(
         stats = await service.stats()
         assert (stats.failures, stats.total_sessions) == (1, 0)
         assert stats.daily[-1].failures == 1
+        assert stats.failures_by_reason == stats.daily[-1].failures_by_reason == {reason: 1}
 
 
 @pytest.mark.parametrize(
