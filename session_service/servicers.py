@@ -24,11 +24,11 @@ _STATUSES = {
     Status.REFRESHED: pb.SESSION_STATUS_REFRESHED,
     Status.DELETED: pb.SESSION_STATUS_DELETED,
 }
+_PAGE_TOKEN = re.compile(r"(\d{1,18}) (.+)", re.ASCII | re.DOTALL)
 _MODES = {
     "hosted": pb.SESSION_MODE_HOSTED,
     "self_hosted": pb.SESSION_MODE_SELF_HOSTED,
 }
-_PAGE_TOKEN = re.compile(r"(\d{1,18}) (.+)", re.ASCII | re.DOTALL)
 
 
 class SessionServicer(pb_grpc.SessionServiceServicer):
