@@ -17,8 +17,8 @@ help: ## Show this help
 install: .venv/runtime ## Install what is needed to run, into .venv
 
 .PHONY: run
-run: .venv/runtime ## Run everything here; without OPENAI_API_KEY against a built-in emulator
-	@$(BIN)/python run.py
+run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without OPENAI_API_KEY on an emulator
+	@$(if $(MODE),CHATKIT_MODE='$(MODE)') $(BIN)/python run.py
 
 .PHONY: test
 test: .venv/development ## Run all tests

@@ -24,9 +24,9 @@ def _origin(value: str) -> str:
     return value
 
 
-def _base_url(value: str) -> str:
+def _public_url(value: str) -> str:
     url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment:
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
         raise ValueError("must be an address such as https://chat.example.com")
     return value.rstrip("/")
 
@@ -57,6 +57,8 @@ class Settings(ProcessSettings):
     """Without any way to check tokens there is nothing to serve: that stops the start."""
 
     gateway_listen: HostAndPort = "127.0.0.1:8080"
+    gateway_public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    """Where browsers reach the gateway, for links in answers; None is where they say they do."""
     session_service_target: Annotated[
         tuple[HostAndPort, ...],
         NoDecode,
@@ -74,8 +76,6 @@ class Settings(ProcessSettings):
     cors_allow_origins: Annotated[
         tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, CommaSeparated
     ] = ()
-    gateway_public_url: Annotated[str, AfterValidator(_base_url)] | None = None
-    """Where browsers reach this gateway; None is what each request says by itself."""
     chatkit_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
 
     @field_validator("jwt_secret")

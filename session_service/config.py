@@ -54,7 +54,7 @@ class Settings(ProcessSettings):
     """`package.module:attribute`, an `agents.Agent` or a factory of one, instead of our own."""
     openai_vector_store_ids: Annotated[tuple[str, ...], NoDecode, CommaSeparated] = ()
     chatkit_requests_per_minute: Annotated[int, Field(ge=0, le=100_000)] = 10
-    chatkit_retention_days: Annotated[float, Field(ge=0)] = 0
+    chatkit_retention_days: Annotated[float, Field(ge=0, le=36_500)] = 0
     """Threads without a message for so long are deleted; 0 keeps them."""
     chatkit_attachments_dir: Path = Path("data/attachments")
     chatkit_attachment_max_mb: Annotated[float, Field(gt=0, le=512)] = 512

@@ -92,8 +92,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap_stream(self, behavior: Behavior, method: str) -> Behavior:
-        # Not a generator itself: gRPC leaves one suspended when the client goes away, and what it
-        # still has to do, as keeping the half of an answer, would wait for the garbage collector.
+        # Not a generator itself: gRPC drops one that is suspended when the client goes away, and
+        # its end, as keeping the half of an answer, would be up to the garbage collector.
         async def wrapped(request: Any, context: Context) -> None:
             async with self._call(method, context):
                 responses = behavior(request, context)

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import math
 import re
-from collections.abc import Mapping
 from typing import TypeAlias
 
 import grpc
@@ -15,7 +14,7 @@ from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 from session_service.errors import InvalidArgument
 from session_service.sessions import Sessions, Status, now_ms, status_of, time_to_work
 from session_service.statistics import AnswerTime, Breakdown, date_of, statistics
-from session_service.stores.base import Day, Mode, Session, StateVariables, Store
+from session_service.stores.base import Day, Session, StateVariables, Store
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -25,7 +24,8 @@ _STATUSES = {
     Status.REFRESHED: pb.SESSION_STATUS_REFRESHED,
     Status.DELETED: pb.SESSION_STATUS_DELETED,
 }
-_MODES: Mapping[Mode, pb.SessionMode] = {
+_PAGE_TOKEN = re.compile(r"(\d{1,18}) (.+)", re.ASCII | re.DOTALL)
+_MODES = {
     "hosted": pb.SESSION_MODE_HOSTED,
     "self_hosted": pb.SESSION_MODE_SELF_HOSTED,
 }

@@ -1,6 +1,7 @@
 """What tests of several parts share."""
 
 import asyncio
+import datetime
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ from session_service.server import serve as serve_sessions
 
 if TYPE_CHECKING:
     from protos.chatkit.v1.session_service_pb2_grpc import SessionServiceAsyncStub
+
+
+BEFORE_THE_END = datetime.date(2026, 11, 22)
+"""Of Agent Builder: from the 30th on some errors say more."""
 
 
 @asynccontextmanager
@@ -158,9 +163,11 @@ class SessionService:
 
 
 @asynccontextmanager
-async def open_session_service(settings: Settings) -> AsyncIterator[SessionService]:
+async def open_session_service(
+    settings: Settings, today: datetime.date = BEFORE_THE_END
+) -> AsyncIterator[SessionService]:
     async with (
-        serve_sessions(settings) as server,
+        serve_sessions(settings, lambda: today) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield SessionService(server, channel, SessionServiceStub(channel))

@@ -63,6 +63,7 @@ async def test_a_get_tells_everything_but_the_secret(dashboard: Dashboard, user:
         "id": old["session_id"],
         "status": "active",
         "user_id": str(user),
+        "mode": "hosted",
         "workflow_id": "wf_emulator",
         "expires_at": old["expires_at"],
     }

@@ -17,7 +17,8 @@ from session_service.errors import (
     UpstreamUnavailable,
     WorkflowNotFound,
 )
-from session_service.openai_api import ChatKitAPI, Entry, IssuedSession
+from session_service.issuer import IssuedSession
+from session_service.openai_api import ChatKitAPI, Entry
 from tests.integration.peer import (
     SESSION,
     answering,

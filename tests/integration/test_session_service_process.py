@@ -211,6 +211,32 @@ async def test_sigterm_finishes_what_has_begun_and_exits_with_0(
     assert (tmp_path / "data" / "chatkit.db").exists()
 
 
+async def test_hosted_mode_does_without_openais_sdks(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+import session_service.__main__
+from session_service.config import load_settings
+from session_service.server import serve
+
+async def run():
+    async with serve(load_settings()):
+        print("it serves:", sorted({"agents", "chatkit", "openai", "orjson"} & sys.modules.keys()))
+        print(any(name.startswith("session_service.conversation") for name in sys.modules))
+
+asyncio.run(run())
+"""
+    # They take 2.3 s and 100 MB.
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program),
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY), "SESSION_SERVICE_LISTEN": "127.0.0.1:0"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output = (await asyncio.wait_for(running.communicate(), 20))[0].decode()
+    # Of the four it uses this one, so the test can see them.
+    assert output.splitlines() == ["it serves: ['orjson']", "False"]
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_a_defect_is_logged_without_what_the_variables_held(log_format: str) -> None:
     program = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from session_service import usage
-from session_service.errors import UpstreamError
+from session_service.errors import InvalidAPIKey
 from session_service.openai_api import ChatKitAPI, open_client
 from session_service.sessions import now_ms
 from session_service.statistics import statistics
@@ -370,15 +370,12 @@ async def test_who_comes_back_during_a_round_is_not_forgotten(
     assert (await totals(store)).messages == 1
 
 
-async def test_without_a_key_or_a_workflow_nobody_is_asked(
-    store: SQLiteStore, emulator: Emulator
-) -> None:
+async def test_without_a_key_nobody_is_asked(store: SQLiteStore, emulator: Emulator) -> None:
     await add_session(store)
     async with open_client(emulator.url) as client:
-        for key, workflow in ((None, "wf_1"), ("sk-test", None)):
-            api = ChatKitAPI(client, api_key=key, workflow_id=workflow, file_upload=True)
-            with pytest.raises(UpstreamError):
-                await UsageSync(store, api, INTERVAL_MS / 1000).count()
+        api = ChatKitAPI(client, api_key=None, workflow_id="wf_1", file_upload=True)
+        with pytest.raises(InvalidAPIKey):
+            await UsageSync(store, api, INTERVAL_MS / 1000).count()
     assert await emulator.requests() == []
     assert len(await store.claim_usage(now_ms(), now_ms(), 10)) == 1  # their turn is not lost
 

@@ -26,6 +26,17 @@ CONTRACT = {
 }
 """The defaults of the contract's table; that of `CHATKIT_SYSTEM_MESSAGE` is the workflow's."""
 
+SELF_HOSTED = {
+    "chatkit_model": "gpt-5-mini",
+    "chatkit_agent": None,
+    "openai_vector_store_ids": (),
+    "chatkit_requests_per_minute": 10,
+    "chatkit_retention_days": 0,
+    "chatkit_attachments_dir": Path("data/attachments"),
+    "chatkit_attachment_max_mb": 512,
+}
+"""The defaults of what the self-hosted mode adds to it."""
+
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -49,7 +60,8 @@ def complaint(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
 def test_the_defaults_are_the_contracts() -> None:
     settings = load_settings().model_dump()
     assert {name: settings[name] for name in CONTRACT} == CONTRACT
-    assert set(settings) - set(CONTRACT) == {"chatkit_system_message"}
+    assert {name: settings[name] for name in SELF_HOSTED} == SELF_HOSTED
+    assert settings.keys() - CONTRACT.keys() - SELF_HOSTED.keys() == {"chatkit_system_message"}
 
 
 def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +69,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "OPENAI_API_KEY": "sk-1",
         "OPENAI_CHATKIT_WORKFLOW_ID": "wf_1",
         "OPENAI_BASE_URL": "http://127.0.0.1:8090/v1/",
-        "CHATKIT_MODE": "hosted",
+        "CHATKIT_MODE": "self_hosted",
         "SESSION_SERVICE_LISTEN": "[::1]:0",
         "DATABASE_URL": "sqlite:////var/lib/chatkit.db",
         "CHATKIT_TIMEOUT_SECONDS": "2.5",
@@ -66,6 +78,13 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "CHATKIT_SYSTEM_MESSAGE": "Be kind",
         "CHATKIT_USAGE_SYNC_SECONDS": "0",
         "CHATKIT_SESSIONS_PER_MINUTE": "0",
+        "CHATKIT_MODEL": "gpt-5",
+        "CHATKIT_AGENT": "mine.agents:agent",
+        "OPENAI_VECTOR_STORE_IDS": "vs_1, vs_2",
+        "CHATKIT_REQUESTS_PER_MINUTE": "0",
+        "CHATKIT_RETENTION_DAYS": "0.5",
+        "CHATKIT_ATTACHMENTS_DIR": "/var/lib/attachments",
+        "CHATKIT_ATTACHMENT_MAX_MB": "0.25",
         "LOG_LEVEL": "WARNING",
         "LOG_FORMAT": "Console",
     }.items():
@@ -76,7 +95,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.model_dump(exclude={"openai_api_key"}) == {
         "openai_chatkit_workflow_id": "wf_1",
         "openai_base_url": "http://127.0.0.1:8090/v1",
-        "chatkit_mode": "hosted",
+        "chatkit_mode": "self_hosted",
         "session_service_listen": "[::1]:0",
         "database_url": "sqlite:////var/lib/chatkit.db",
         "chatkit_timeout_seconds": 2.5,
@@ -85,6 +104,13 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "chatkit_system_message": "Be kind",
         "chatkit_usage_sync_seconds": 0,
         "chatkit_sessions_per_minute": 0,
+        "chatkit_model": "gpt-5",
+        "chatkit_agent": "mine.agents:agent",
+        "openai_vector_store_ids": ("vs_1", "vs_2"),
+        "chatkit_requests_per_minute": 0,
+        "chatkit_retention_days": 0.5,
+        "chatkit_attachments_dir": Path("/var/lib/attachments"),
+        "chatkit_attachment_max_mb": 0.25,
         "log_level": "warning",
         "log_format": "console",
     }
@@ -113,7 +139,7 @@ BAD = {
         "http://a b/",
         "http://h:99999",
     ],
-    "CHATKIT_MODE": ["self_hosted", "x"],
+    "CHATKIT_MODE": ["x", "Hosted", "self-hosted"],
     "SESSION_SERVICE_LISTEN": [
         "50051",
         "localhost",
@@ -128,6 +154,9 @@ BAD = {
     "CHATKIT_TOOLS": ["search,magic", "SEARCH"],
     "CHATKIT_USAGE_SYNC_SECONDS": ["-1", "nan", "often"],
     "CHATKIT_SESSIONS_PER_MINUTE": ["-1", "0.5", "x"],
+    "CHATKIT_REQUESTS_PER_MINUTE": ["-1", "0.5", "x"],
+    "CHATKIT_RETENTION_DAYS": ["-1", "nan", "inf", "never"],
+    "CHATKIT_ATTACHMENT_MAX_MB": ["0", "513", "nan", "big"],
     "LOG_LEVEL": ["loud", "5"],
     "LOG_FORMAT": ["xml"],
 }

@@ -128,6 +128,7 @@ def test_a_session_tells_what_applies_and_no_more() -> None:
         "id": "cksess_1",
         "status": "active",
         "user_id": "7",
+        "mode": "hosted",
         "workflow_id": "wf_test",
         "created_at": 1_800_000_000,
         "expires_at": 1_800_000_600,
@@ -138,6 +139,20 @@ def test_a_session_tells_what_applies_and_no_more() -> None:
     data = messages.session(more)
     assert (data["refreshed_from"], data["refreshed_to"]) == ("cksess_0", "cksess_2")
     assert data["deleted_at"] == 9
+
+
+def test_a_session_of_our_own_has_no_workflow() -> None:
+    message = session_message(mode=pb.SESSION_MODE_SELF_HOSTED, workflow_id="")
+    reply = pb.CreateSessionResponse(session=message, client_secret="cksec_1")
+    for data in (messages.session(message), messages.issued(reply)):
+        assert (data["mode"], data["workflow_id"]) == ("self_hosted", None)
+
+
+def test_every_mode_of_the_wire_has_its_name() -> None:
+    for name, number in pb.SessionMode.items():
+        # A session service of before says none.
+        expected = name.removeprefix("SESSION_MODE_").lower() if number else "hosted"
+        assert messages.session(session_message(mode=number))["mode"] == expected
 
 
 @pytest.mark.parametrize(

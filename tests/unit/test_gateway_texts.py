@@ -75,21 +75,33 @@ def test_a_detail_without_a_text_of_its_own_has_that_of_its_reason() -> None:
     assert text_of("INTERNAL", "whatever", "en") == text_of("INTERNAL", None, "en")
 
 
+@pytest.mark.parametrize("cause", [None, "closed"])
 @pytest.mark.parametrize(
-    ("language", "first", "last"),
+    ("language", "words"),
     [
-        ("en", "same OpenAI project", "2026-11-30"),
-        ("es", "mismo proyecto", "2026-11-30"),
+        ("en", ("same OpenAI project", "shell", ".env", "published", "Agent Builder")),
+        ("es", ("mismo proyecto", "shell", ".env", "publicado", "Agent Builder")),
     ],
 )
 def test_what_to_check_for_a_workflow_is_in_the_contracts_order(
-    language: Language, first: str, last: str
+    language: Language, words: tuple[str, ...], cause: str | None
 ) -> None:
-    hint = text_of("WORKFLOW_NOT_FOUND", None, language).hint
-    published = {"en": "published", "es": "publicado"}[language]
-    order = [hint.index(word) for word in (first, ".env", published, "Agent Builder", last)]
+    hint = text_of("WORKFLOW_NOT_FOUND", cause, language).hint
+    words = (*words, "2026-11-30", "CHATKIT_MODE=self_hosted", "MIGRATION.md")
+    order = [hint.index(word) for word in words]
     assert order == sorted(order)
-    assert "shell" in hint
+
+
+@pytest.mark.parametrize(
+    ("language", "before", "after"), [("en", "closes", "closed"), ("es", "cierra", "cerró")]
+)
+def test_once_agent_builder_has_closed_it_is_said_plainly(
+    language: Language, before: str, after: str
+) -> None:
+    hints = [text_of("WORKFLOW_NOT_FOUND", cause, language).hint for cause in (None, "closed")]
+    for hint, word in zip(hints, (before, after), strict=True):
+        assert re.search(rf"Agent Builder.*\b{word}\b", hint)
+    assert after not in hints[0]
 
 
 def test_a_delete_is_confirmed_in_both_languages() -> None:
