@@ -8,6 +8,7 @@ import grpc
 import openai
 
 from protos.chatkit.v1 import conversation_service_pb2, conversation_service_pb2_grpc
+from session_service.cancellations import Cancellations
 from session_service.config import Settings
 from session_service.conversation import workarounds
 from session_service.conversation.agent import (
@@ -52,6 +53,7 @@ async def open_conversations(
     sessions: Sessions,
     store: ConversationStore,
     streams: Streams,
+    cancellations: Cancellations,
     stack: contextlib.AsyncExitStack,
 ) -> ConversationServer:
     """Opens it until the stack is closed. Raises BadAgent and OSError."""
@@ -88,6 +90,7 @@ async def open_conversations(
         ChatServer(store, attachments, agent, ModelProvider(client, settings.chatkit_model)),
         attachments,
         streams,
+        cancellations,
         RateLimit(settings.chatkit_requests_per_minute),
         max_messages=settings.chatkit_max_messages,
         timeout_seconds=settings.chatkit_timeout_seconds,

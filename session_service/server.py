@@ -113,7 +113,9 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
             settings.chatkit_timeout_seconds,
             streams.end_session,
         )
-        conversations = await _open_conversations(settings, sessions, store, streams, stack)
+        conversations = await _open_conversations(
+            settings, sessions, store, streams, cancellations, stack
+        )
         background = [cancellations.run()]
         if interval := settings.chatkit_usage_sync_seconds:
             background.append(UsageSync(store, api, interval).run())
@@ -159,6 +161,7 @@ async def _open_conversations(
     sessions: Sessions,
     store: Store,
     streams: Streams,
+    cancellations: Cancellations,
     stack: contextlib.AsyncExitStack,
 ) -> "ConversationServer | None":
     if settings.chatkit_mode != "self_hosted":
@@ -169,7 +172,7 @@ async def _open_conversations(
 
     try:
         return await conversation_server.open_conversations(
-            settings, sessions, store.conversations, streams, stack
+            settings, sessions, store.conversations, streams, cancellations, stack
         )
     except BadAgent as error:
         raise CannotStart(f"cannot load the agent: {error}") from error

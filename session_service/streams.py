@@ -136,11 +136,12 @@ class Streams:
             if root == root_id:
                 stream.end(SessionDeleted())
 
-    def end_user(self, user_id: str) -> None:
-        """Ends those of a user all of whose sessions were deleted."""
-        for stream, (user, _) in list(self._running.items()):
-            if user == user_id:
-                stream.end(SessionDeleted())
+    async def end_user(self, user_id: str) -> None:
+        """Ends those of a user who is to be deleted, and waits until they write no more."""
+        theirs = [stream for stream, (user, _) in self._running.items() if user == user_id]
+        for stream in theirs:
+            stream.end(SessionDeleted())
+        await asyncio.gather(*(stream.done() for stream in theirs))
 
     async def drain(self, seconds: float) -> None:
         """Takes no more, and ends those that are not written by then."""

@@ -159,6 +159,8 @@ class ChatServer(ChatKitServer[RequestContext]):
         self, thread: ThreadMetadata, pending_items: list[ThreadItem], context: RequestContext
     ) -> None:
         """Keeps what has been said and done so far, and says to the model that it was not all."""
+        if await self._conversations.thread(context.user_id, thread.id) is None:
+            return  # it was deleted meanwhile
         for item in pending_items:
             if _has_content(item):
                 await self.store.add_thread_item(thread.id, item, context)

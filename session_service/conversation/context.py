@@ -23,6 +23,8 @@ class RequestContext:
     request_id: str
     has_room: Callable[[], Awaitable[None]]
     """Waits until whoever reads the answer has room for more of it."""
+    new_thread_id: str | None = field(default=None, init=False)
+    """Of the thread that is about to be made: any other that is saved has to be there."""
     failure: ServiceError | None = field(default=None, init=False)
     """Why the answer ends early: ChatKit's own error event has no room for a reason."""
 

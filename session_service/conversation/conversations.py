@@ -18,6 +18,7 @@ from chatkit.types import (
 )
 
 from runtime import log as logs
+from session_service.cancellations import Cancellations
 from session_service.conversation import requests
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.chat_server import ChatServer
@@ -51,6 +52,7 @@ class Conversations:
         server: ChatServer,
         attachments: Attachments,
         streams: Streams,
+        cancellations: Cancellations,
         rate_limit: RateLimit,
         *,
         max_messages: int,
@@ -61,6 +63,7 @@ class Conversations:
         self._server = server
         self._attachments = attachments
         self._streams = streams
+        self._cancellations = cancellations
         self._rate_limit = rate_limit
         self._max_messages = max_messages
         self._timeout_seconds = timeout_seconds
@@ -98,8 +101,9 @@ class Conversations:
     async def delete_user(self, user_id: str) -> Deleted:
         """Deletes all that is kept of a user, at OpenAI too as far as it will."""
         check_id("user_id", user_id)
-        self._streams.end_user(user_id)
+        await self._streams.end_user(user_id)
         deleted = await self._store.delete_user(user_id, now_ms())
+        self._cancellations.start(deleted.to_cancel)
         await self._attachments.discard(deleted.attachments)
         return deleted
 

@@ -21,7 +21,7 @@ from chatkit.types import (
 
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.context import RequestContext
-from session_service.errors import AttachmentNotFound, ThreadNotFound
+from session_service.errors import AttachmentNotFound, ServiceError, ThreadNotFound
 from session_service.stores.conversations import ConversationStore, Item, Thread
 
 _MAX_PAGE_SIZE = 100
@@ -47,7 +47,8 @@ class ThreadStore(chatkit.store.Store[RequestContext]):
     # The SDK's own ids have 32 random bits.
 
     def generate_thread_id(self, context: RequestContext) -> str:
-        return f"thr_{secrets.token_hex(16)}"
+        context.new_thread_id = f"thr_{secrets.token_hex(16)}"
+        return context.new_thread_id
 
     def generate_item_id(
         self, item_type: StoreItemType, thread: ThreadMetadata, context: RequestContext
@@ -61,6 +62,10 @@ class ThreadStore(chatkit.store.Store[RequestContext]):
         return ThreadMetadata.model_validate_json(thread.data)
 
     async def save_thread(self, thread: ThreadMetadata, context: RequestContext) -> None:
+        if thread.id == context.new_thread_id:
+            context.new_thread_id = None
+        else:  # or its title would bring back one that was deleted in mid-answer
+            await self.load_thread(thread.id, context)
         # It may come with its items, which are kept by themselves.
         data = thread.model_dump_json(exclude={"items"}, exclude_none=True).encode()
         kept = Thread(thread.id, _milliseconds(thread.created_at), data)
@@ -100,7 +105,11 @@ class ThreadStore(chatkit.store.Store[RequestContext]):
 
     async def add_thread_item(self, thread_id: str, item: Any, context: RequestContext) -> None:
         kept = Item(item.id, item.type, _stored(item), _milliseconds(item.created_at))
-        await self._store.add_item(context.user_id, thread_id, kept)
+        try:
+            await self._store.add_item(context.user_id, thread_id, kept)
+        except ServiceError as error:
+            context.fail(error)  # in mid-answer ChatKit would keep the reason for itself
+            raise
 
     async def save_item(self, thread_id: str, item: Any, context: RequestContext) -> None:
         await self.add_thread_item(thread_id, item, context)

@@ -17,6 +17,8 @@ import pydantic
 from chatkit.types import ChatKitReq, ThreadStreamEvent
 from openai.types.responses import ResponseTextDeltaEvent
 
+from session_service.errors import ServiceError
+
 CHATKIT_REQUEST: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ChatKitReq)
 """`ChatKitServer.process` builds this anew for every request, which takes 5 ms."""
 
@@ -36,10 +38,17 @@ def apply() -> None:
     # Merging the run with the queue of the agent's own events takes two tasks per event and, when
     # it is cancelled, leaves both running, and the model with them. See RunEvents.
     chatkit.agents._merge_generators = lambda a, b: a
-    # It installs a handler of its own on import, where LOG_LEVEL is set.
-    logging.getLogger("chatkit").handlers.clear()
+    # It installs a handler of its own on import, where LOG_LEVEL is set, and logs what is our way to
+    # say why an answer ends.
+    logger = logging.getLogger("chatkit")
+    logger.handlers.clear()
+    logger.addFilter(_is_defect)
     # They would be posted to api.openai.com, whatever OPENAI_BASE_URL says.
     agents.set_tracing_disabled(True)
+
+
+def _is_defect(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], ServiceError))
 
 
 class Client(openai.AsyncOpenAI):

@@ -20,7 +20,7 @@ from session_service.openai_api import ChatKitAPI, open_client
 from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
 from session_service.sessions import Issued, Sessions, now_ms
-from session_service.stores import sqlite
+from session_service.stores import sqlite_database
 from session_service.stores.base import Session
 from session_service.stores.sqlite import SQLiteStore, open_sqlite_store
 from session_service.usage import UsageSync
@@ -120,7 +120,7 @@ async def test_the_rate_limit_is_kept(emulator: Emulator, tmp_path: Path) -> Non
 async def test_a_session_that_cannot_be_kept_is_nothing_to_cancel(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_database, "_BUSY_SECONDS", 0.1)
     async with open_session_service(self_hosted(tmp_path, emulator.url)) as impatient:
         with locked(str(tmp_path / "chatkit.db")), refused("UNAVAILABLE"):
             await impatient.create()
@@ -293,7 +293,7 @@ async def test_who_runs_answers_hears_nothing_of_a_delete_that_failed(
     domain: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issued = await domain.create()
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_database, "_BUSY_SECONDS", 0.1)
     async with open_domain(tmp_path, "http://127.0.0.1:1/v1") as impatient:
         with locked(str(tmp_path / "chatkit.db")), pytest.raises(Unavailable):
             await impatient.sessions.delete("7", issued.session.id)

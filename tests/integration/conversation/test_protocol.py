@@ -18,6 +18,11 @@ from tests.integration.conversation.chat import (
 )
 from tests.support import Emulator, refused
 
+# One pixel.
+PNG = (
+    "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02"
+    "0000000b4944415478da6364f80f00010501012718e3660000000049454e44ae426082"
+)
 PLAIN_ANSWER = [
     "item.done(user_message)",
     "stream_options",
@@ -149,7 +154,7 @@ async def test_items_are_read_in_pages_from_either_end(chat: Chat) -> None:
 async def test_feedback_is_kept_for_what_is_there(chat: Chat) -> None:
     thread_id = await chat.new_thread()
     _, answer = await chat.items(thread_id)
-    ask = {"thread_id": thread_id, "item_ids": [answer["id"]]}
+    ask: dict[str, Any] = {"thread_id": thread_id, "item_ids": [answer["id"]]}
     assert await chat.ask("items.feedback", kind="positive", **ask) == {}
     assert await chat.ask("items.feedback", kind="negative", **ask) == {}
     with refused("THREAD_NOT_FOUND"):
@@ -193,7 +198,7 @@ async def test_an_attachment_comes_in_two_phases_and_reaches_the_model(
 
 
 async def test_an_image_has_a_fresh_preview_whenever_it_is_read(chat: Chat) -> None:
-    png = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
+    png = bytes.fromhex(PNG)
     head = pb.UploadAttachmentHead(
         client_secret=chat.secret, name="foto.png", mime_type="image/png", base_url=BASE_URL
     )
@@ -259,7 +264,7 @@ async def test_an_action_of_a_widget_is_told_to_the_agent(chat: Chat, emulator: 
     assert "ticket.close" in str((await emulator.requests("responses.create"))[-1]["body"]["input"])
     kept = await chat.items(thread_id)
     assert [item["type"] for item in kept] == ["user_message", *["assistant_message"] * 2]
-    sync = {"thread_id": thread_id, "item_id": None, "action": action}
+    sync: dict[str, Any] = {"thread_id": thread_id, "item_id": None, "action": action}
     assert await chat.ask("threads.sync_custom_action", **sync) == {}
 
 
@@ -267,21 +272,23 @@ async def test_another_users_thread_is_not_there(chat: Chat) -> None:
     thread_id = await chat.new_thread()
     item, _ = await chat.items(thread_id)
     other = await new_chat(chat.service, "8")
-    for kind, params in (
-        ("threads.get_by_id", {}),
-        ("items.list", {}),
-        ("threads.update", {"title": "x"}),
-        ("threads.delete", {}),
-        ("items.feedback", {"item_ids": [item["id"]], "kind": "positive"}),
-    ):
+    plain: dict[str, dict[str, Any]] = {
+        "threads.get_by_id": {},
+        "items.list": {},
+        "threads.update": {"title": "x"},
+        "threads.delete": {},
+        "items.feedback": {"item_ids": [item["id"]], "kind": "positive"},
+    }
+    for kind, params in plain.items():
         with refused("THREAD_NOT_FOUND"):
             await other.ask(kind, thread_id=thread_id, **params)
-    for kind, params in (
-        ("threads.add_user_message", {"input": message("x")}),
-        ("threads.retry_after_item", {"item_id": item["id"]}),
-        ("threads.add_client_tool_output", {"result": 1}),
-        ("threads.custom_action", {"action": {"type": "x"}}),
-    ):
+    streamed: dict[str, dict[str, Any]] = {
+        "threads.add_user_message": {"input": message("x")},
+        "threads.retry_after_item": {"item_id": item["id"]},
+        "threads.add_client_tool_output": {"result": 1},
+        "threads.custom_action": {"action": {"type": "x"}},
+    }
+    for kind, params in streamed.items():
         with refused("THREAD_NOT_FOUND"):
             await other.stream(kind, thread_id=thread_id, **params).events()
     assert (await other.ask("threads.list"))["data"] == []
