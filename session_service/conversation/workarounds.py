@@ -38,8 +38,8 @@ def apply() -> None:
     # Merging the run with the queue of the agent's own events takes two tasks per event and, when
     # it is cancelled, leaves both running, and the model with them. See RunEvents.
     chatkit.agents._merge_generators = lambda a, b: a
-    # It installs a handler of its own on import, where LOG_LEVEL is set, and logs what is our way to
-    # say why an answer ends.
+    # It installs a handler of its own on import, where LOG_LEVEL is set, and logs as a failure of
+    # its own what is our way to say why an answer ends.
     logger = logging.getLogger("chatkit")
     logger.handlers.clear()
     logger.addFilter(_is_defect)

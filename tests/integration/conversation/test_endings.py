@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +59,7 @@ async def test_the_model_hears_that_its_answer_was_broken_off(
     answer, thread_id = await slowly(chat, emulator)
     answer.call.cancel()
     await eventually(lambda: stopped_early(emulator))
+    await emulator.answers(pause_seconds=0)
     await chat.say("Otra cosa", thread_id)
     read = (await emulator.requests("responses.create"))[-1]["body"]["input"]
     assert "broken off" in str(read)
@@ -204,7 +204,6 @@ async def test_frames_that_are_ready_together_are_sent_together(
 ) -> None:
     await emulator.answers(pause_seconds=0, deltas=2000)
     answer = chat.begin("Hola")
-    parts = [part async for part in answer.call]
+    parts = [part.data async for part in answer.call]
+    assert b"".join(parts).count(b"text_delta") >= 2000
     assert len(parts) < 1000
-    started = time.monotonic()
-    assert started > 0
