@@ -89,12 +89,12 @@ class ChatServer(ChatKitServer[RequestContext]):
             async for event in self._answer(thread, context, recorder):
                 yield event
             recorder.answered()
-        except (StreamError, CustomStreamError):  # an agent says in its own words what is wrong
-            raise
         except (InputGuardrailTripwireTriggered, OutputGuardrailTripwireTriggered):
             recorder.answered()  # with a refusal, which is what a guardrail is for
             raise CustomStreamError(texts_in(context.language).refused) from None
         except Exception as error:
+            if said := _own_words(error):
+                raise said from None
             context.failure = failure_of(error)
             if context.failure is None:
                 log.exception("the agent failed", thread_id=thread.id)
@@ -262,6 +262,13 @@ class _Converter(ThreadItemConverter):
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
         data = orjson.dumps(tag.data, default=str).decode()
         return ResponseInputTextParam(type="input_text", text=f"{tag.text} ({tag.id}): {data}")
+
+
+def _own_words(error: BaseException | None) -> StreamError | CustomStreamError | None:
+    """Returns what an agent has said of its failure itself; the SDK wraps what its tools raise."""
+    while error is not None and not isinstance(error, StreamError | CustomStreamError):
+        error = error.__cause__
+    return error
 
 
 def _has_content(item: ThreadItem) -> bool:

@@ -17,13 +17,14 @@ def settings(emulator: Emulator, tmp_path: Path) -> Callable[..., Settings]:
 
     def make(**others: Any) -> Settings:
         values: dict[str, Any] = {
+            "openai_base_url": emulator.url,
             "chatkit_mode": "self_hosted",
             "openai_chatkit_workflow_id": None,
             "chatkit_attachments_dir": tmp_path / "attachments",
             "chatkit_requests_per_minute": 0,
             **others,
         }
-        return settings_for(tmp_path, emulator.url, **values)
+        return settings_for(tmp_path, **values)
 
     return make
 

@@ -121,7 +121,7 @@ async def test_a_model_or_a_tool_that_never_answers_is_given_up(
         await eventually(lambda: _stopped_early(emulator))
         await emulator.answers(pause_seconds=0)
         retry = chat.stream("threads.retry_after_item", thread_id=thread["id"], item_id=first["id"])
-        assert kinds(await retry.events())[-2:] == ["item.done(assistant_message)", "updated"]
+        assert kinds(await retry.events())[-1] == "item.done(assistant_message)"
 
 
 async def test_a_long_message_is_answered_and_kept(chat: Chat, emulator: Emulator) -> None:
