@@ -24,6 +24,13 @@ def _origin(value: str) -> str:
     return value
 
 
+def _public_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise ValueError("must be an address such as https://chat.example.com")
+    return value.rstrip("/")
+
+
 def _ip_version(host: str) -> int | None:
     try:
         return ipaddress.ip_address(host.strip("[]")).version
@@ -50,6 +57,8 @@ class Settings(ProcessSettings):
     """Without any way to check tokens there is nothing to serve: that stops the start."""
 
     gateway_listen: HostAndPort = "127.0.0.1:8080"
+    gateway_public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    """Where browsers reach the gateway, for links in answers; None is where they say they do."""
     session_service_target: Annotated[
         tuple[HostAndPort, ...],
         NoDecode,
