@@ -62,6 +62,7 @@ async def form_parts(
         for part in _data_parts(data):
             yield part
     form.finish()
+    yield pb.UploadAttachmentRequest(end=True)
 
 
 async def raw_parts(
@@ -72,6 +73,7 @@ async def raw_parts(
     async for chunk in body:
         for part in _data_parts(chunk):
             yield part
+    yield pb.UploadAttachmentRequest(end=True)
 
 
 async def upload(
@@ -79,8 +81,8 @@ async def upload(
 ) -> bytes:
     """Uploads and returns ChatKit's JSON of the attachment. Raises APIError.
 
-    Stops reading the parts as soon as the service has refused; where they end with an exception
-    the call is cancelled, so that no half of a file passes for the whole.
+    Stops reading the parts as soon as the service has refused, and cancels the call where they end
+    with an exception.
     """
     first = await anext(parts)  # the service is not asked before there is a file
     call = begin()
