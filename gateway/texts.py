@@ -75,7 +75,6 @@ def _weight(parameter: str) -> float:
 
 _HINTS_FOR_THE_CHAT = frozenset(
     (
-        "UNAUTHENTICATED",
         "SESSION_DELETED",
         "UPSTREAM_QUOTA_EXHAUSTED",
         "THREAD_NOT_FOUND",
@@ -101,11 +100,11 @@ TEXTS: dict[str, Translations] = {
     "UNAUTHENTICATED.secret": Translations(
         es=Text(
             "El acceso al chat no es válido o ha caducado.",
-            "Recarga la página. Quien llama por su cuenta debe enviar un client_secret vigente.",
+            "Recarga la página. Si llamas por tu cuenta, envía un client_secret vigente.",
         ),
         en=Text(
             "The access to the chat is not valid or has expired.",
-            "Reload the page. Callers of their own must send a client_secret that is still valid.",
+            "Reload the page. If you call by yourself, send a client_secret that is still valid.",
         ),
     ),
     "PERMISSION_DENIED": Translations(

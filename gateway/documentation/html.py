@@ -50,6 +50,13 @@ def first_example(body: Mapping[str, Any]) -> Any:
     return next((example["value"] for example in content.get("examples", {}).values()), None)
 
 
+def body_schema(body: Mapping[str, Any], document: Document) -> Mapping[str, Any] | None:
+    """Returns the schema of a request body that has fields, None for one that is just bytes."""
+    (media, *_) = body["content"].values()
+    schema = resolve(media["schema"], document)
+    return schema if "properties" in schema else None
+
+
 def prose(text: str) -> str:
     """Renders the Markdown that we use: paragraphs, lists with `- `, and code in backticks."""
     blocks = []
@@ -102,15 +109,25 @@ def curl(method: str, path: str, operation: Mapping[str, Any], document: Documen
     lines = [f"{command} {_quoted(address) if query else address}"]
     if "security" not in operation:
         lines.append('-H "Authorization: Bearer $TOKEN"')
+    elif operation["security"]:
+        lines.append('-H "Authorization: Bearer $CLIENT_SECRET"')
     if body := operation.get("requestBody"):
-        # The last example is the shortest.
-        *_, example = body["content"]["application/json"]["examples"].values()
-        lines += [
-            "-H 'Content-Type: application/json'",
-            f"-d {shlex.quote(json.dumps(example['value']))}",
-        ]
+        lines += _curl_body(body["content"])
     first, *rest = lines
     return " \\\n  ".join([first, *(escape(line, quote=False) for line in rest)])
+
+
+def _curl_body(content: Mapping[str, Any]) -> list[str]:
+    if "multipart/form-data" in content:
+        return ["-F file=@informe.pdf"]
+    if "application/json" not in content:
+        return ["-H 'Content-Type: application/pdf'", "--data-binary @informe.pdf"]
+    # The last example is the shortest.
+    *_, example = content["application/json"]["examples"].values()
+    return [
+        "-H 'Content-Type: application/json'",
+        f"-d {shlex.quote(json.dumps(example['value']))}",
+    ]
 
 
 def parameter_fields(
