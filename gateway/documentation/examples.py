@@ -98,10 +98,9 @@ CHAT_REQUEST: JSON = {
             "inference_options": {},
         }
     },
-    "metadata": {},
 }
 
-LIST_THREADS_REQUEST: JSON = {"type": "threads.list", "params": {"limit": 20}, "metadata": {}}
+LIST_THREADS_REQUEST: JSON = {"type": "threads.list", "params": {"limit": 20}}
 
 CHAT_EVENTS = """\
 data: {"type":"thread.created","thread":{"id":"thr_4c1e","status":{"type":"active"}}}

@@ -105,25 +105,29 @@ def curl(method: str, path: str, operation: Mapping[str, Any], document: Documen
     address = (
         f"<span data-origin>{ORIGIN}</span>{escape(path)}{'?' + escape(query) if query else ''}"
     )
-    command = "curl" if method == "get" else f"curl -X {method.upper()}"
+    streams = "text/event-stream" in operation["responses"]["200"]["content"]
+    command = "curl -N" if streams else "curl"
+    if method != "get":
+        command += f" -X {method.upper()}"
     lines = [f"{command} {_quoted(address) if query else address}"]
     if "security" not in operation:
         lines.append('-H "Authorization: Bearer $TOKEN"')
     elif operation["security"]:
         lines.append('-H "Authorization: Bearer $CLIENT_SECRET"')
     if body := operation.get("requestBody"):
-        lines += _curl_body(body["content"])
+        lines += _curl_body(body["content"], streams)
     first, *rest = lines
     return " \\\n  ".join([first, *(escape(line, quote=False) for line in rest)])
 
 
-def _curl_body(content: Mapping[str, Any]) -> list[str]:
+def _curl_body(content: Mapping[str, Any], streams: bool) -> list[str]:
     if "multipart/form-data" in content:
         return ["-F file=@informe.pdf"]
     if "application/json" not in content:
         return ["-H 'Content-Type: application/pdf'", "--data-binary @informe.pdf"]
-    # The last example is the shortest.
-    *_, example = content["application/json"]["examples"].values()
+    # The first example is the one that streams, else the last is the shortest.
+    bodies = [*content["application/json"]["examples"].values()]
+    example = bodies[0 if streams else -1]
     return [
         "-H 'Content-Type: application/json'",
         f"-d {shlex.quote(json.dumps(example['value']))}",
