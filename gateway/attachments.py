@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import grpc
@@ -15,6 +15,7 @@ from gateway.errors import APIError, from_conversation_rpc
 from gateway.multipart import FileForm
 from gateway.streaming import unless_gone
 from protos.chatkit.v1 import conversation_service_pb2 as pb
+from protos.chatkit.v1.errors import details_of
 
 _PIECE_BYTES = 64 * 1024
 
@@ -24,6 +25,8 @@ _SIGNATURE = re.compile(r"[\x21-\x7e]{1,512}")
 _MIME_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 
 log = structlog.get_logger()
+
+Result = TypeVar("Result")
 
 UploadCall: TypeAlias = (
     "grpc.aio.StreamUnaryCall[pb.UploadAttachmentRequest, pb.UploadAttachmentResponse]"
@@ -86,6 +89,8 @@ async def upload(
     """
     first = await anext(parts)  # the service is not asked before there is a file
     call = begin()
+    ending = _Ending()
+    call.add_done_callback(ending.keep)
     sending = asyncio.create_task(_send(call, first, parts))
     answering = asyncio.create_task(_answer(call))
     try:
@@ -94,7 +99,7 @@ async def upload(
             sending.result()
         return await answering
     except grpc.aio.AioRpcError as error:
-        raise from_conversation_rpc(error) from error
+        raise from_conversation_rpc(ending.error or error) from error
     finally:
         call.cancel()
         sending.cancel()
@@ -114,6 +119,35 @@ async def _send(
         await call.done_writing()
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         pass  # the service has answered before the end: its answer says why
+
+
+class _Ending:
+    """Keeps the status with which the service ends a call.
+
+    Where it does so while we write, the write fails, and grpc.aio makes an INTERNAL of that, before
+    the service's own status or over it: https://github.com/grpc/grpc/issues/36066.
+    """
+
+    def __init__(self) -> None:
+        self.error: grpc.aio.AioRpcError | None = None
+
+    def keep(self, call: UploadCall) -> None:
+        code = _at_once(call.code())
+        if code is not grpc.StatusCode.OK:
+            trailing = _at_once(call.trailing_metadata())
+            error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing)
+            if code is not grpc.StatusCode.INTERNAL or details_of(error):
+                self.error = error
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Returns what a coroutine returns that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    raise RuntimeError("the status of a call that has ended is not known")
 
 
 async def _answer(call: UploadCall) -> bytes:
