@@ -7,7 +7,7 @@ from grpc_health.v1 import health_pb2_grpc
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -20,7 +20,7 @@ from gateway.jwks import open_key_set
 from gateway.middleware import CORS, RequestContext, SizeLimit
 from gateway.routes import ROUTES, State
 from gateway.texts import language_of
-from protos.chatkit.v1 import session_service_pb2_grpc
+from protos.chatkit.v1 import conversation_service_pb2_grpc, session_service_pb2_grpc
 from runtime import log as logs
 
 
@@ -44,9 +44,11 @@ def create_app(settings: Settings) -> ASGIApp:
                     admin_user_ids=settings.admin_user_ids,
                 ),
                 sessions=session_service_pb2_grpc.SessionServiceStub(channel),
+                conversations=conversation_service_pb2_grpc.ConversationServiceStub(channel),
                 # types-grpcio-health-checking does not know the calls of its stub.
                 check_health=health_pb2_grpc.HealthStub(channel).Check,  # type: ignore[attr-defined]
                 timeout_seconds=settings.chatkit_timeout_seconds,
+                public_url=settings.gateway_public_url,
                 documentation=documentation,
             )
 
@@ -56,6 +58,7 @@ def create_app(settings: Settings) -> ASGIApp:
         exception_handlers={
             APIError: _on_api_error,
             HTTPException: _on_http_exception,
+            ClientDisconnect: _on_disconnect,
             Exception: _on_defect,
         },
         lifespan=lifespan,
@@ -81,6 +84,11 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     if request.method == "OPTIONS":
         return json_response({"success": True, "data": {"methods": methods}}, headers=headers)
     return _on_api_error(request, APIError("METHOD_NOT_ALLOWED", headers=headers))
+
+
+def _on_disconnect(_: Request, __: Exception) -> Response:
+    """For the log alone: the client went away while it was still sending."""
+    return Response(status_code=499)
 
 
 def _on_defect(request: Request, _: Exception) -> Response:

@@ -1,6 +1,7 @@
 """The settings of the gateway; README.md documents them under "Configuration"."""
 
 import ipaddress
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -25,8 +26,12 @@ def _origin(value: str) -> str:
 
 
 def _public_url(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+    try:
+        url = urlsplit(value)
+        fine = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # it would quote the value
+        fine = False
+    if not fine or re.search(r"[\s?#]", value):
         raise ValueError("must be an address such as https://chat.example.com")
     return value.rstrip("/")
 

@@ -13,6 +13,12 @@ from gateway.texts import language_of
 from runtime import log as logs
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_CHAT_BODY_BYTES = 512 * 1024
+MAX_UPLOAD_BYTES = 513 * 1024 * 1024
+"""The session service has the limit of a file; a form around a file is a little larger."""
+
+_CHAT_PATH = "/api/chatkit"
+_ATTACHMENTS_PATH = "/api/chatkit/attachments"
 
 _QUIET_PATHS = frozenset(("/healthz", "/readyz"))
 """Asked every few seconds by whoever runs us, who also keeps the answers."""
@@ -32,7 +38,7 @@ class RequestContext:
             return
         started = time.perf_counter()
         request_id = logs.begin_request(Headers(scope=scope).get("x-request-id"))
-        status = 0
+        status = 499  # nginx's, for a client that went away before there was an answer
 
         async def send_named(message: Message) -> None:
             nonlocal status
@@ -80,7 +86,7 @@ class CORS(CORSMiddleware):
 
 
 class SizeLimit:
-    """Refuses bodies above `MAX_BODY_BYTES`, announced or not, without keeping them.
+    """Refuses bodies above the limit of their route, announced or not, without keeping them.
 
     What is still to come the server reads and drops: were the connection closed at once, clients
     that are still sending would see a reset instead of the answer.
@@ -94,9 +100,10 @@ class SizeLimit:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
+        limit, reason, detail = _limit(scope["path"])
+        if int(headers.get("content-length", "0")) > limit:
             language = language_of(headers.get("accept-language"))
-            error = APIError("PAYLOAD_TOO_LARGE")
+            error = APIError(reason, detail)
             await error_response(error, logs.request_id.get(), language)(scope, receive, send)
             return
         received = 0
@@ -105,11 +112,20 @@ class SizeLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
-                raise APIError("PAYLOAD_TOO_LARGE")
+            if received > limit:
+                raise APIError(reason, detail)
             return message
 
         await self._app(scope, receive_limited, send)
+
+
+def _limit(path: str) -> tuple[int, str, str | None]:
+    """Returns how many bytes a body may have, and how a larger one is refused."""
+    if path == _CHAT_PATH:
+        return MAX_CHAT_BODY_BYTES, "PAYLOAD_TOO_LARGE", "chat"
+    if path.startswith(_ATTACHMENTS_PATH):
+        return MAX_UPLOAD_BYTES, "ATTACHMENT_TOO_LARGE", None
+    return MAX_BODY_BYTES, "PAYLOAD_TOO_LARGE", None
 
 
 def _path(scope: Scope) -> str:

@@ -35,6 +35,17 @@ def text_of(reason: str, detail: str | None, language: Language) -> Text:
     return translations.es if language == "es" else translations.en
 
 
+def chat_message(reason: str, detail: str | None, language: Language) -> str:
+    """Returns what the chat shows in place of the rest of an answer.
+
+    A hint is part of it where it is for who reads it there: most are for administrators, and to try
+    again the chat has a button.
+    """
+    text = text_of(reason, detail, language)
+    error = text.error if text.error.endswith(".") else f"{text.error}."
+    return f"{error} {text.hint}" if reason in _HINTS_FOR_THE_CHAT else error
+
+
 def session_deleted(language: Language) -> str:
     """Returns the message of a successful delete."""
     return "Sesión eliminada." if language == "es" else "Session deleted."
@@ -62,6 +73,15 @@ def _weight(parameter: str) -> float:
         return 0.0
 
 
+_HINTS_FOR_THE_CHAT = frozenset(
+    (
+        "SESSION_DELETED",
+        "UPSTREAM_QUOTA_EXHAUSTED",
+        "THREAD_NOT_FOUND",
+        "ATTACHMENT_NOT_FOUND",
+    )
+)
+
 _WORKFLOW_FORM_ES = "OPENAI_CHATKIT_WORKFLOW_ID debe empezar por «wf_»"
 
 TEXTS: dict[str, Translations] = {
@@ -75,6 +95,16 @@ TEXTS: dict[str, Translations] = {
             "Your dashboard login is not valid or has expired.",
             "Log in again. If it happens again, check that JWT_SECRET (or JWT_JWKS_URL) is the"
             " dashboard's.",
+        ),
+    ),
+    "UNAUTHENTICATED.secret": Translations(
+        es=Text(
+            "El acceso al chat no es válido o ha caducado.",
+            "Recarga la página. Si llamas por tu cuenta, envía un client_secret vigente.",
+        ),
+        en=Text(
+            "The access to the chat is not valid or has expired.",
+            "Reload the page. If you call by yourself, send a client_secret that is still valid.",
         ),
     ),
     "PERMISSION_DENIED": Translations(
@@ -149,6 +179,26 @@ TEXTS: dict[str, Translations] = {
         es=Text("El parámetro days no es válido.", "Debe ser un entero de 1 a 366."),
         en=Text("The parameter days is not valid.", "It must be an integer from 1 to 366."),
     ),
+    "INVALID_ARGUMENT.request": Translations(
+        es=Text(
+            "El cuerpo (request) no es una petición del protocolo de ChatKit.",
+            "Envía {type, params, metadata} como lo hace el componente de ChatKit.",
+        ),
+        en=Text(
+            "The body (request) is not a request of the ChatKit protocol.",
+            "Send {type, params, metadata} as the ChatKit component does.",
+        ),
+    ),
+    "INVALID_ARGUMENT.file": Translations(
+        es=Text(
+            "Falta el archivo en el campo file, o no ha llegado entero.",
+            "Envía multipart/form-data con un solo archivo, en el campo file y con su nombre.",
+        ),
+        en=Text(
+            "The file is missing from the field file, or has not arrived as a whole.",
+            "Send multipart/form-data with just one file, in the field file and with its name.",
+        ),
+    ),
     "SESSION_NOT_FOUND": Translations(
         es=Text("No existe esa sesión.", "Crea una sesión nueva."),
         en=Text("There is no such session.", "Create a new session."),
@@ -156,6 +206,10 @@ TEXTS: dict[str, Translations] = {
     "SESSION_DELETED": Translations(
         es=Text("Esa sesión fue eliminada.", "Crea una sesión nueva."),
         en=Text("That session was deleted.", "Create a new session."),
+    ),
+    "SESSION_DELETED.chat": Translations(
+        es=Text("Esta sesión de chat se ha cerrado.", "Recarga la página para abrir otra."),
+        en=Text("This chat session was closed.", "Reload the page to open another."),
     ),
     "RATE_LIMITED": Translations(
         es=Text(
@@ -165,6 +219,16 @@ TEXTS: dict[str, Translations] = {
         en=Text(
             "You have started too many chat sessions in a minute.",
             "Wait a little and try again. The limit is CHATKIT_SESSIONS_PER_MINUTE.",
+        ),
+    ),
+    "RATE_LIMITED.requests": Translations(
+        es=Text(
+            "Has enviado demasiados mensajes en un minuto.",
+            "Espera un poco y vuelve a intentarlo. El límite es CHATKIT_REQUESTS_PER_MINUTE.",
+        ),
+        en=Text(
+            "You have sent too many messages in a minute.",
+            "Wait a little and try again. The limit is CHATKIT_REQUESTS_PER_MINUTE.",
         ),
     ),
     "WORKFLOW_NOT_CONFIGURED": Translations(
@@ -299,8 +363,14 @@ TEXTS: dict[str, Translations] = {
         ),
     ),
     "UPSTREAM_TIMEOUT": Translations(
-        es=Text("OpenAI no ha respondido a tiempo.", "Vuelve a intentarlo."),
-        en=Text("OpenAI did not answer in time.", "Try again."),
+        es=Text(
+            "OpenAI no ha terminado de responder a tiempo.",
+            "Vuelve a intentarlo. El límite es CHATKIT_TIMEOUT_SECONDS.",
+        ),
+        en=Text(
+            "OpenAI did not finish answering in time.",
+            "Try again. The limit is CHATKIT_TIMEOUT_SECONDS.",
+        ),
     ),
     "UNAVAILABLE": Translations(
         es=Text(
@@ -357,11 +427,11 @@ TEXTS: dict[str, Translations] = {
     "ATTACHMENT_TOO_LARGE": Translations(
         es=Text(
             "El archivo es demasiado grande.",
-            "Adjunta uno más pequeño. El límite es CHATKIT_ATTACHMENT_MAX_MB.",
+            "Adjunta uno más pequeño. El límite es CHATKIT_ATTACHMENT_MAX_MB, 512 como máximo.",
         ),
         en=Text(
             "The file is too large.",
-            "Attach a smaller one. The limit is CHATKIT_ATTACHMENT_MAX_MB.",
+            "Attach a smaller one. The limit is CHATKIT_ATTACHMENT_MAX_MB, 512 at most.",
         ),
     ),
     "ATTACHMENT_TYPE_NOT_ALLOWED": Translations(
@@ -378,6 +448,18 @@ TEXTS: dict[str, Translations] = {
         es=Text("Esta ruta no existe.", "Las rutas están documentadas en /docs."),
         en=Text("There is no such route.", "The routes are documented at /docs."),
     ),
+    "NOT_FOUND.chatkit": Translations(
+        es=Text(
+            "Esta instalación funciona en modo hosted: el chat lo atiende OpenAI, no este gateway.",
+            "Para alojarlo aquí, define CHATKIT_MODE=self_hosted en el servicio de sesiones; lo"
+            " explica MIGRATION.md.",
+        ),
+        en=Text(
+            "This installation runs in hosted mode: OpenAI serves the chat, not this gateway.",
+            "To host it here, set CHATKIT_MODE=self_hosted for the session service; MIGRATION.md"
+            " explains it.",
+        ),
+    ),
     "METHOD_NOT_ALLOWED": Translations(
         es=Text("Esta ruta no admite ese método.", "Usa uno de los métodos de la cabecera Allow."),
         en=Text("This route does not support that method.", "Use a method of the Allow header."),
@@ -386,8 +468,28 @@ TEXTS: dict[str, Translations] = {
         es=Text("La petición es demasiado grande.", "Envía como máximo 64 KiB."),
         en=Text("The request is too large.", "Send at most 64 KiB."),
     ),
+    "PAYLOAD_TOO_LARGE.chat": Translations(
+        es=Text(
+            "El mensaje es demasiado grande.",
+            "Envía como máximo 512 KiB; lo que sea más largo, como archivo adjunto.",
+        ),
+        en=Text(
+            "The message is too large.",
+            "Send at most 512 KiB; attach what is longer as a file.",
+        ),
+    ),
     "UNSUPPORTED_MEDIA_TYPE": Translations(
         es=Text("El tipo de contenido no se admite.", "Envía «Content-Type: application/json»."),
         en=Text("The content type is not supported.", "Send “Content-Type: application/json”."),
+    ),
+    "UNSUPPORTED_MEDIA_TYPE.file": Translations(
+        es=Text(
+            "El tipo de contenido no se admite para subir un archivo.",
+            "Envía «Content-Type: multipart/form-data» con el archivo en el campo file.",
+        ),
+        en=Text(
+            "The content type is not supported for the upload of a file.",
+            "Send “Content-Type: multipart/form-data” with the file in the field file.",
+        ),
     ),
 }

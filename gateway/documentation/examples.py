@@ -10,6 +10,9 @@ _CLIENT_SECRET = "ek_68f1c0a2b7d48190a1b2c3d4_Zk3vQ9pXwL2n"
 _NEXT_CLIENT_SECRET = "ek_68f1c2e4d9a08190b7c6d5e4_Qm8cT4jYdN6f"
 _WORKFLOW_ID = "wf_68e5a1f09b3c8190a7d2e4c6"
 _CREATED_AT = 1795338000  # 2026-11-22T09:00:00Z
+ATTACHMENT_ID = "atc_9f2c4e7a1b6d4830a5c8e0f3"
+LINK_EXPIRES_AT = _CREATED_AT + 300
+LINK_SIGNATURE = "pQ3x7Wd2mZk9LrT5vYb8NcF1"
 
 DASHBOARD_REQUEST: JSON = {
     "userId": 7,
@@ -124,3 +127,42 @@ NEW_STATS: JSON = {
     "daily": [{**dict.fromkeys(day, 0), **_NOTHING, "date": day["date"]} for day in STATS["daily"]],
 }
 """Of a user with whom nothing has happened yet."""
+
+CHAT_REQUEST: JSON = {
+    "type": "threads.create",
+    "params": {
+        "input": {
+            "content": [{"type": "input_text", "text": "Hola"}],
+            "attachments": [],
+            "inference_options": {},
+        }
+    },
+}
+
+LIST_THREADS_REQUEST: JSON = {"type": "threads.list", "params": {"limit": 20}}
+
+CHAT_EVENTS = """\
+data: {"type":"thread.created","thread":{"id":"thr_4c1e","status":{"type":"active"}}}
+
+data: {"type":"thread.item.done","item":{"id":"msg_1a","type":"user_message"}}
+
+data: {"type":"thread.item.updated","item_id":"msg_2b","update":{"type":\
+"assistant_message.content_part.text_delta","content_index":0,"delta":"¡Hola!"}}
+
+data: {"type":"thread.item.done","item":{"id":"msg_2b","type":"assistant_message"}}
+
+"""
+"""Of an answer to a first message, with what matters here of each event."""
+
+THREADS: JSON = {
+    "data": [{"id": "thr_4c1e", "title": "Saludo", "status": {"type": "active"}}],
+    "has_more": False,
+    "after": None,
+}
+
+ATTACHMENT: JSON = {
+    "type": "file",
+    "id": ATTACHMENT_ID,
+    "name": "informe.pdf",
+    "mime_type": "application/pdf",
+}

@@ -29,6 +29,8 @@ def schemas(say: Say) -> JSON:
         ),
         "Stats": _stats(say),
         "DailyStats": _daily(say),
+        "ChatRequest": _chat_request(say),
+        "Attachment": _attachment(say),
         "Error": _error(say),
         "ErrorCode": {
             "description": say("Every reason that there is.", "Todos los motivos que hay."),
@@ -340,6 +342,59 @@ def _distributions() -> JSON:
         },
         "failuresByReason": {"type": "object", "additionalProperties": _count()},
     }
+
+
+def _chat_request(say: Say) -> JSON:
+    return _object(
+        {
+            "type": {
+                "type": "string",
+                "description": say(
+                    "What is asked, such as `threads.create` or `items.list`.",
+                    "Lo que se pide, como `threads.create` o `items.list`.",
+                ),
+            },
+            "params": {
+                "type": "object",
+                "description": say("Depends on the type.", "Depende del tipo."),
+            },
+            "metadata": {
+                "type": "object",
+                "description": say("Is for the agent.", "Es para el agente."),
+            },
+        },
+        optional=frozenset(("params", "metadata")),
+    )
+
+
+def _attachment(say: Say) -> JSON:
+    return _object(
+        {
+            "type": {
+                "enum": ["file", "image"],
+                "description": say(
+                    "`image` where it can be shown, else `file`.",
+                    "`image` si se puede mostrar; si no, `file`.",
+                ),
+            },
+            "id": {
+                "type": "string",
+                "description": say(
+                    "Goes into `attachments` of a message.", "Va en `attachments` de un mensaje."
+                ),
+            },
+            "name": {"type": "string", "description": say("Its name.", "Su nombre.")},
+            "mime_type": {"type": "string", "description": say("Its type.", "Su tipo.")},
+            "preview_url": {
+                "type": "string",
+                "description": say(
+                    "A link to an image, for a few minutes.",
+                    "Un enlace a una imagen, durante unos minutos.",
+                ),
+            },
+        },
+        optional=frozenset(("preview_url",)),
+    )
 
 
 def _error(say: Say) -> JSON:

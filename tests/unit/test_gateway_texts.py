@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from gateway.texts import TEXTS, Language, language_of, session_deleted, text_of
+from gateway.errors import STATUS_CODES
+from gateway.texts import TEXTS, Language, chat_message, language_of, session_deleted, text_of
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,27 @@ def test_each_hint_is_a_sentence(key: str) -> None:
 
 def test_a_detail_without_a_text_of_its_own_has_that_of_its_reason() -> None:
     assert text_of("INTERNAL", "whatever", "en") == text_of("INTERNAL", None, "en")
+
+
+@pytest.mark.parametrize("reason", STATUS_CODES)
+@pytest.mark.parametrize("language", ["es", "en"])
+def test_a_message_in_the_chat_is_for_who_chats(reason: str, language: Language) -> None:
+    details = [key.partition(".")[2] or None for key in TEXTS if key.partition(".")[0] == reason]
+    for detail in details:
+        message = chat_message(reason, detail, language)
+        assert message.endswith(".")
+        # Settings are for administrators.
+        assert not re.search(r"\b(CHATKIT|OPENAI|JWT)_", message)
+
+
+def test_what_who_chats_can_do_is_in_the_message() -> None:
+    assert chat_message("SESSION_DELETED", "chat", "en") == (
+        "This chat session was closed. Reload the page to open another."
+    )
+    assert chat_message("UPSTREAM_TIMEOUT", None, "en") == (
+        "OpenAI did not finish answering in time."
+    )
+    assert chat_message("INVALID_API_KEY", "missing", "es") == "Invalid API key."
 
 
 @pytest.mark.parametrize("cause", [None, "closed"])

@@ -69,7 +69,7 @@ def test_the_document_is_valid_openapi(language: Language) -> None:
 
 def test_the_document_has_every_route_and_no_other() -> None:
     served = {
-        (method, re.sub(r"\{session_id\}", "{sessionId}", route.path))
+        (method, re.sub(r"_id\}", "Id}", route.path))
         for route in ROUTES
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}
@@ -108,7 +108,10 @@ def test_whatever_can_carry_retry_after_says_so() -> None:
 
 def test_only_what_needs_a_token_asks_for_one() -> None:
     public = {path for _, path, operation in operations() if operation.get("security") == []}
-    assert public == {"/healthz", "/readyz", "/openapi.json", "/docs"}
+    by_link = "/api/chatkit/attachments/{attachmentId}"
+    assert public == {"/healthz", "/readyz", "/openapi.json", "/docs", by_link}
+    by_secret = {path for _, path, operation in operations() if operation.get("security")}
+    assert by_secret == {"/api/chatkit", "/api/chatkit/attachments"}
     for _, path, operation in operations():
         assert ("401" in operation["responses"]) == (path not in public)
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,protos/chatkit/v1/conversation_service.proto\x12\nchatkit.v1\"\\\n\x0eProcessRequest\x12\x15\n\rclient_secret\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x04 \x01(\t\"R\n\x0fProcessResponse\x12\'\n\x04head\x18\x01 \x01(\x0b\x32\x17.chatkit.v1.ProcessHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"#\n\x0bProcessHead\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\"c\n\x17UploadAttachmentRequest\x12\x30\n\x04head\x18\x01 \x01(\x0b\x32 .chatkit.v1.UploadAttachmentHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xa9\x01\n\x14UploadAttachmentHead\x12\x17\n\rclient_secret\x18\x01 \x01(\tH\x00\x12*\n\x04link\x18\x02 \x01(\x0b\x32\x1a.chatkit.v1.AttachmentLinkH\x00\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tmime_type\x18\x04 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x05 \x01(\t\x12\x0c\n\x04size\x18\x06 \x01(\x03\x42\x0b\n\tauthority\"N\n\x0e\x41ttachmentLink\x12\x15\n\rattachment_id\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x03\x12\x11\n\tsignature\x18\x03 \x01(\t\".\n\x18UploadAttachmentResponse\x12\x12\n\nattachment\x18\x01 \x01(\x0c\"A\n\x15ReadAttachmentRequest\x12(\n\x04link\x18\x01 \x01(\x0b\x32\x1a.chatkit.v1.AttachmentLink\"`\n\x16ReadAttachmentResponse\x12.\n\x04head\x18\x01 \x01(\x0b\x32\x1e.chatkit.v1.ReadAttachmentHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"C\n\x12ReadAttachmentHead\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tmime_type\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\"(\n\x15\x44\x65leteUserDataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"P\n\x16\x44\x65leteUserDataResponse\x12\x10\n\x08sessions\x18\x01 \x01(\x03\x12\x0f\n\x07threads\x18\x02 \x01(\x03\x12\x13\n\x0b\x61ttachments\x18\x03 \x01(\x03\x32\xf0\x02\n\x13\x43onversationService\x12\x44\n\x07Process\x12\x1a.chatkit.v1.ProcessRequest\x1a\x1b.chatkit.v1.ProcessResponse0\x01\x12_\n\x10UploadAttachment\x12#.chatkit.v1.UploadAttachmentRequest\x1a$.chatkit.v1.UploadAttachmentResponse(\x01\x12Y\n\x0eReadAttachment\x12!.chatkit.v1.ReadAttachmentRequest\x1a\".chatkit.v1.ReadAttachmentResponse0\x01\x12W\n\x0e\x44\x65leteUserData\x12!.chatkit.v1.DeleteUserDataRequest\x1a\".chatkit.v1.DeleteUserDataResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,protos/chatkit/v1/conversation_service.proto\x12\nchatkit.v1\"\\\n\x0eProcessRequest\x12\x15\n\rclient_secret\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x04 \x01(\t\"R\n\x0fProcessResponse\x12\'\n\x04head\x18\x01 \x01(\x0b\x32\x17.chatkit.v1.ProcessHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"#\n\x0bProcessHead\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\"r\n\x17UploadAttachmentRequest\x12\x30\n\x04head\x18\x01 \x01(\x0b\x32 .chatkit.v1.UploadAttachmentHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\r\n\x03\x65nd\x18\x03 \x01(\x08H\x00\x42\x06\n\x04part\"\xa9\x01\n\x14UploadAttachmentHead\x12\x17\n\rclient_secret\x18\x01 \x01(\tH\x00\x12*\n\x04link\x18\x02 \x01(\x0b\x32\x1a.chatkit.v1.AttachmentLinkH\x00\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tmime_type\x18\x04 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x05 \x01(\t\x12\x0c\n\x04size\x18\x06 \x01(\x03\x42\x0b\n\tauthority\"N\n\x0e\x41ttachmentLink\x12\x15\n\rattachment_id\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x03\x12\x11\n\tsignature\x18\x03 \x01(\t\".\n\x18UploadAttachmentResponse\x12\x12\n\nattachment\x18\x01 \x01(\x0c\"A\n\x15ReadAttachmentRequest\x12(\n\x04link\x18\x01 \x01(\x0b\x32\x1a.chatkit.v1.AttachmentLink\"`\n\x16ReadAttachmentResponse\x12.\n\x04head\x18\x01 \x01(\x0b\x32\x1e.chatkit.v1.ReadAttachmentHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"C\n\x12ReadAttachmentHead\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tmime_type\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\"(\n\x15\x44\x65leteUserDataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"P\n\x16\x44\x65leteUserDataResponse\x12\x10\n\x08sessions\x18\x01 \x01(\x03\x12\x0f\n\x07threads\x18\x02 \x01(\x03\x12\x13\n\x0b\x61ttachments\x18\x03 \x01(\x03\x32\xf0\x02\n\x13\x43onversationService\x12\x44\n\x07Process\x12\x1a.chatkit.v1.ProcessRequest\x1a\x1b.chatkit.v1.ProcessResponse0\x01\x12_\n\x10UploadAttachment\x12#.chatkit.v1.UploadAttachmentRequest\x1a$.chatkit.v1.UploadAttachmentResponse(\x01\x12Y\n\x0eReadAttachment\x12!.chatkit.v1.ReadAttachmentRequest\x1a\".chatkit.v1.ReadAttachmentResponse0\x01\x12W\n\x0e\x44\x65leteUserData\x12!.chatkit.v1.DeleteUserDataRequest\x1a\".chatkit.v1.DeleteUserDataResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,23 +38,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROCESSHEAD']._serialized_start=238
   _globals['_PROCESSHEAD']._serialized_end=273
   _globals['_UPLOADATTACHMENTREQUEST']._serialized_start=275
-  _globals['_UPLOADATTACHMENTREQUEST']._serialized_end=374
-  _globals['_UPLOADATTACHMENTHEAD']._serialized_start=377
-  _globals['_UPLOADATTACHMENTHEAD']._serialized_end=546
-  _globals['_ATTACHMENTLINK']._serialized_start=548
-  _globals['_ATTACHMENTLINK']._serialized_end=626
-  _globals['_UPLOADATTACHMENTRESPONSE']._serialized_start=628
-  _globals['_UPLOADATTACHMENTRESPONSE']._serialized_end=674
-  _globals['_READATTACHMENTREQUEST']._serialized_start=676
-  _globals['_READATTACHMENTREQUEST']._serialized_end=741
-  _globals['_READATTACHMENTRESPONSE']._serialized_start=743
-  _globals['_READATTACHMENTRESPONSE']._serialized_end=839
-  _globals['_READATTACHMENTHEAD']._serialized_start=841
-  _globals['_READATTACHMENTHEAD']._serialized_end=908
-  _globals['_DELETEUSERDATAREQUEST']._serialized_start=910
-  _globals['_DELETEUSERDATAREQUEST']._serialized_end=950
-  _globals['_DELETEUSERDATARESPONSE']._serialized_start=952
-  _globals['_DELETEUSERDATARESPONSE']._serialized_end=1032
-  _globals['_CONVERSATIONSERVICE']._serialized_start=1035
-  _globals['_CONVERSATIONSERVICE']._serialized_end=1403
+  _globals['_UPLOADATTACHMENTREQUEST']._serialized_end=389
+  _globals['_UPLOADATTACHMENTHEAD']._serialized_start=392
+  _globals['_UPLOADATTACHMENTHEAD']._serialized_end=561
+  _globals['_ATTACHMENTLINK']._serialized_start=563
+  _globals['_ATTACHMENTLINK']._serialized_end=641
+  _globals['_UPLOADATTACHMENTRESPONSE']._serialized_start=643
+  _globals['_UPLOADATTACHMENTRESPONSE']._serialized_end=689
+  _globals['_READATTACHMENTREQUEST']._serialized_start=691
+  _globals['_READATTACHMENTREQUEST']._serialized_end=756
+  _globals['_READATTACHMENTRESPONSE']._serialized_start=758
+  _globals['_READATTACHMENTRESPONSE']._serialized_end=854
+  _globals['_READATTACHMENTHEAD']._serialized_start=856
+  _globals['_READATTACHMENTHEAD']._serialized_end=923
+  _globals['_DELETEUSERDATAREQUEST']._serialized_start=925
+  _globals['_DELETEUSERDATAREQUEST']._serialized_end=965
+  _globals['_DELETEUSERDATARESPONSE']._serialized_start=967
+  _globals['_DELETEUSERDATARESPONSE']._serialized_end=1047
+  _globals['_CONVERSATIONSERVICE']._serialized_start=1050
+  _globals['_CONVERSATIONSERVICE']._serialized_end=1418
 # @@protoc_insertion_point(module_scope)

@@ -32,12 +32,14 @@ class ProcessHead(_message.Message):
     def __init__(self, content_type: _Optional[str] = ...) -> None: ...
 
 class UploadAttachmentRequest(_message.Message):
-    __slots__ = ("head", "data")
+    __slots__ = ("head", "data", "end")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
     head: UploadAttachmentHead
     data: bytes
-    def __init__(self, head: _Optional[_Union[UploadAttachmentHead, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    end: bool
+    def __init__(self, head: _Optional[_Union[UploadAttachmentHead, _Mapping]] = ..., data: _Optional[bytes] = ..., end: _Optional[bool] = ...) -> None: ...
 
 class UploadAttachmentHead(_message.Message):
     __slots__ = ("client_secret", "link", "name", "mime_type", "base_url", "size")
