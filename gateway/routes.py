@@ -13,12 +13,14 @@ from starlette.routing import Route
 from gateway import messages, texts
 from gateway.auth import Authenticator, Caller, effective_user
 from gateway.channel import call
+from gateway.client_script import ANYBODYS, ClientScript, Mode
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 
 _HEALTH_TIMEOUT_SECONDS = 2.0
+_CONVERSATIONS = "chatkit.v1.ConversationService"
 
 CheckHealth: TypeAlias = (
     "grpc.aio.UnaryUnaryMultiCallable[pb_health.HealthCheckRequest, pb_health.HealthCheckResponse]"
@@ -33,6 +35,7 @@ class State(TypedDict):
     check_health: CheckHealth
     timeout_seconds: float
     documentation: Documentation
+    client_script: ClientScript
 
 
 async def create_session(request: Request[State]) -> Response:
@@ -119,6 +122,16 @@ async def readyz(request: Request[State]) -> Response:
     return _success({"status": "ready"})
 
 
+async def client_script(request: Request[State]) -> Response:
+    """Serves what dashboards import, for the mode that the session service is in right now."""
+    script, known = request.state["client_script"], request.headers.get("if-none-match")
+    return script.script_response(await _mode(request), known)
+
+
+async def client_types(request: Request[State]) -> Response:
+    return request.state["client_script"].types_response(request.headers.get("if-none-match"))
+
+
 async def openapi(request: Request[State]) -> Response:
     return request.state["documentation"].openapi_response()
 
@@ -133,6 +146,23 @@ async def docs(request: Request[State]) -> Response:
 async def _authenticate(request: Request[State]) -> Caller:
     authenticator: Authenticator = request.state["authenticator"]
     return await authenticator.authenticate(request.headers.get("authorization"))
+
+
+async def _mode(request: Request[State]) -> Mode:
+    """Returns the mode of the session service: only in self-hosted mode it holds conversations.
+
+    Raises APIError while it does not serve.
+    """
+    asked = pb_health.HealthCheckRequest(service=_CONVERSATIONS)
+    try:
+        reply = await request.state["check_health"](asked, timeout=_HEALTH_TIMEOUT_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            return "hosted"
+    else:
+        if reply.status == pb_health.HealthCheckResponse.SERVING:
+            return "self_hosted"
+    raise APIError("UNAVAILABLE", retry_after_seconds=1, headers=ANYBODYS)
 
 
 async def _json_object(request: Request[State]) -> dict[str, Any]:
@@ -167,6 +197,8 @@ ROUTES = [
     Route("/api/chatkit/stats", stats, methods=["GET"]),
     Route("/healthz", healthz, methods=["GET"]),
     Route("/readyz", readyz, methods=["GET"]),
+    Route("/chatkit-client.js", client_script, methods=["GET"]),
+    Route("/chatkit-client.d.ts", client_types, methods=["GET"]),
     Route("/openapi.json", openapi, methods=["GET"]),
     Route("/docs", docs, methods=["GET"]),
 ]

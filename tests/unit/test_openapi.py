@@ -108,7 +108,14 @@ def test_whatever_can_carry_retry_after_says_so() -> None:
 
 def test_only_what_needs_a_token_asks_for_one() -> None:
     public = {path for _, path, operation in operations() if operation.get("security") == []}
-    assert public == {"/healthz", "/readyz", "/openapi.json", "/docs"}
+    assert public == {
+        "/healthz",
+        "/readyz",
+        "/chatkit-client.js",
+        "/chatkit-client.d.ts",
+        "/openapi.json",
+        "/docs",
+    }
     for _, path, operation in operations():
         assert ("401" in operation["responses"]) == (path not in public)
 
