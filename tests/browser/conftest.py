@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Response as Answer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -85,6 +86,8 @@ class Tab:
     site: str
     errors: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
+    answers: list[tuple[str, int]] = field(default_factory=list)
+    """The paths and the statuses of all answers so far."""
 
     async def open_chat(self, gateway: str, token: str) -> None:
         """Opens the page that chats."""
@@ -124,11 +127,15 @@ async def tab(browser: Browser, site: str) -> AsyncIterator[Tab]:
     tab = Tab(await context.new_page(), site)
     tab.page.set_default_timeout(10_000)
 
-    def listen(said: ConsoleMessage) -> None:
+    def on_console(said: ConsoleMessage) -> None:
         if said.type == "error":
             tab.errors.append(said.text)
 
-    tab.page.on("console", listen)
+    def on_response(answer: Answer) -> None:
+        tab.answers.append((urlsplit(answer.url).path, answer.status))
+
+    tab.page.on("console", on_console)
+    tab.page.on("response", on_response)
     tab.page.on("pageerror", lambda error: tab.errors.append(str(error)))
     yield tab
     await context.close()

@@ -3,12 +3,12 @@
 import asyncio
 from pathlib import Path
 
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from gateway.errors import APIError
 from gateway.texts import TEXTS
 from tests.browser.conftest import Tab
-from tests.browser.stand_in import CHAT, TOKEN, StandIn
+from tests.browser.stand_in import CHAT, REFRESH, TOKEN, StandIn
 
 ANSWER = "Tienes tres proyectos activos."
 ERROR = {"type": "error", "code": "custom", "message": "El modelo no responde."}
@@ -54,14 +54,28 @@ async def test_a_file_is_uploaded_and_sent_with_the_message(
     tab: Tab, gateway: str, stand_in: StandIn
 ) -> None:
     await tab.open_chat(gateway, TOKEN)
-    file = {"name": "datos.csv", "mimeType": "text/csv", "buffer": b"uno,dos"}
-    await tab.page.locator("#file").set_input_files(file)  # type: ignore[arg-type]
+    file: FilePayload = {"name": "datos.csv", "mimeType": "text/csv", "buffer": b"uno,dos"}
+    await tab.page.locator("#file").set_input_files(file)
     await expect(tab.page.locator("#attached .chip")).to_have_text("datos.csv")
     await write(tab.page, "Resume el archivo")
     await expect(tab.page.locator(".user .chip")).to_have_count(1)
     await expect(tab.page.locator("#attached .chip")).to_have_count(0)
     (message, *_) = next(iter(stand_in.threads.values()))
     assert [attachment["id"] for attachment in message["attachments"]] == ["atc_2"]
+
+
+async def test_a_secret_that_expires_is_renewed_and_nobody_notices(
+    tab: Tab, gateway: str, stand_in: StandIn
+) -> None:
+    await tab.open_chat(gateway, TOKEN)
+    stand_in.expire()
+    tab.expected.append("401")
+    tab.answers.clear()
+    await write(tab.page, "Uno")
+    await expect(tab.page.locator(".assistant .text")).to_have_text(ANSWER)
+    assert tab.answers[:3] == [(CHAT, 401), (REFRESH, 200), (CHAT, 200)]
+    await expect(tab.page.locator(".user")).to_have_count(1)
+    await expect(tab.page.locator(".error")).to_have_count(0)
 
 
 async def test_an_error_in_mid_answer_is_tried_again_without_the_message_twice(
