@@ -39,7 +39,11 @@ export class ChatKitApiError extends Error {
     this.requestId = envelope.requestId ?? response.headers.get("X-Request-Id") ?? undefined;
   }
 
-  /** Reads the error from an answer that is no success. @param {Response} response */
+  /**
+   * Reads the error from an answer that is no success.
+   *
+   * @param {Response} response
+   */
   static async from(response) {
     return new ChatKitApiError(response, await bodyOf(response));
   }
@@ -62,7 +66,7 @@ export function chatkitApi({
   const base = new URL(baseUrl || "/", globalThis.location?.href).href.replace(/\/+$/, "");
 
   if (mode !== "hosted" && mode !== "self_hosted") {
-    throw new TypeError('chatkitApi: a copy of chatkit-client.js needs mode "hosted" or "self_hosted"');
+    throw new TypeError('chatkitApi: a copy of this file needs mode "hosted" or "self_hosted"');
   }
 
   /** Posts to the gateway as the dashboard's user; returns the secret, and when to renew it. */
@@ -131,8 +135,8 @@ export function chatkitApi({
     /** `fetch` with our secret, for our gateway and for nobody else. @type {typeof fetch} */
     fetch: async (input, init) => {
       const request = input instanceof Request ? input : undefined;
-      const { origin, pathname } = new URL(request?.url ?? String(input), globalThis.location?.href);
-      const target = origin + pathname;
+      const asked = new URL(request?.url ?? String(input), globalThis.location?.href);
+      const target = asked.origin + asked.pathname;
       if (target !== url && !target.startsWith(`${url}/`)) return fetch(input, init);
 
       const send = (/** @type {string} */ secret) => {
@@ -204,7 +208,11 @@ async function valueOf(given) {
   return typeof given === "function" ? given() : given;
 }
 
-/** Returns a JSON object, `{}` where it is none, such as a proxy's page. @param {Response} response */
+/**
+ * Returns the JSON object that was answered, `{}` where it is none, such as a proxy's page.
+ *
+ * @param {Response} response
+ */
 async function bodyOf(response) {
   return Object(await response.json().catch(() => undefined));
 }

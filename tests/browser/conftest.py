@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 from playwright.async_api import Response as Answer
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,6 +25,8 @@ from tests.browser.stand_in import TOKEN, StandIn
 from tests.support import serve
 
 HERE = Path(__file__).parent
+PATIENCE_MS = 20_000
+"""For a machine that is busy with something else; nothing takes that long."""
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -44,7 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def find_browser() -> str:
-    names = [os.environ.get("CHROMIUM") or "chromium", "chromium-browser", "google-chrome"]
+    """Returns what .ci/browser has found, too."""
+    named = os.environ.get("CHROMIUM")
+    names = (named,) if named else ("chromium", "chromium-browser", "google-chrome")
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
         pytest.fail("there is no Chromium: run make test, which installs it or says how")
@@ -55,6 +59,7 @@ def find_browser() -> str:
 async def browser() -> AsyncIterator[Browser]:
     """The browser, with an empty profile of its own."""
     async with async_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MS)
         browser = await playwright.chromium.launch(executable_path=find_browser(), args=FLAGS)
         yield browser
         await browser.close()
@@ -125,7 +130,7 @@ class Tab:
 async def tab(browser: Browser, site: str) -> AsyncIterator[Tab]:
     context = await browser.new_context(locale="es-ES", viewport={"width": 1180, "height": 800})
     tab = Tab(await context.new_page(), site)
-    tab.page.set_default_timeout(10_000)
+    tab.page.set_default_timeout(PATIENCE_MS)
 
     def on_console(said: ConsoleMessage) -> None:
         if said.type == "error":

@@ -54,6 +54,7 @@ async function stream(type, params) {
   showRunning();
   try {
     for await (const event of events(await post(type, params, running.signal))) handle(event);
+    await listThreads().catch(tell);
   } catch (error) {
     if (error.name !== "AbortError") showError(error.message, true);
   }
@@ -67,7 +68,6 @@ function handle(event) {
     case "thread.created":
     case "thread.updated":
       showThread(event.thread);
-      void listThreads().catch(tell);
       break;
     case "thread.item.added":
     case "thread.item.replaced":
