@@ -21,7 +21,7 @@ run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without O
 	@$(if $(MODE),CHATKIT_MODE='$(MODE)') $(BIN)/python run.py
 
 .PHONY: test
-test: .venv/development ## Run all tests
+test: .venv/development .venv/browser ## Run all tests
 	@$(BIN)/python -m pytest
 
 .PHONY: bench
@@ -88,4 +88,8 @@ clean: ## Remove what was installed and generated; keeps data/
 .venv/development: requirements-dev.txt .venv/runtime
 	@echo "Installing what the tests need into .venv (once, takes a minute) ..."
 	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+.venv/browser: .venv/development
+	@.ci/browser
 	@touch $@

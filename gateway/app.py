@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from gateway.auth import Authenticator
 from gateway.channel import open_channel
+from gateway.client_script import create_client_script
 from gateway.config import Settings
 from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
@@ -27,6 +28,7 @@ from runtime import log as logs
 def create_app(settings: Settings) -> ASGIApp:
     """Returns the application; its lifespan opens the channel to the session service."""
     documentation = create_documentation()
+    client_script = create_client_script()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
@@ -50,6 +52,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 timeout_seconds=settings.chatkit_timeout_seconds,
                 public_url=settings.gateway_public_url,
                 documentation=documentation,
+                client_script=client_script,
             )
 
     app = Starlette(

@@ -15,6 +15,7 @@ from gateway import messages, texts
 from gateway.attachments import AttachmentContent, form_parts, link_of, raw_parts, upload
 from gateway.auth import Authenticator, Caller, client_secret_of, effective_user
 from gateway.channel import call, metadata
+from gateway.client_script import ANYBODYS, ClientScript, Mode
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
 from gateway.streaming import ChatAnswer
@@ -28,6 +29,7 @@ _TRANSFER_TIMEOUT_SECONDS = 3600.0
 """Of an attachment: 512 MiB at 1.2 Mbit/s."""
 _QUEUE_SECONDS = 10.0
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_CONVERSATIONS = "chatkit.v1.ConversationService"
 
 CheckHealth: TypeAlias = (
     "grpc.aio.UnaryUnaryMultiCallable[pb_health.HealthCheckRequest, pb_health.HealthCheckResponse]"
@@ -44,6 +46,7 @@ class State(TypedDict):
     timeout_seconds: float
     public_url: str | None
     documentation: Documentation
+    client_script: ClientScript
 
 
 async def create_session(request: Request[State]) -> Response:
@@ -171,6 +174,16 @@ async def readyz(request: Request[State]) -> Response:
     return _success({"status": "ready"})
 
 
+async def client_script(request: Request[State]) -> Response:
+    """Serves what dashboards import, for the mode that the session service is in right now."""
+    script, known = request.state["client_script"], request.headers.get("if-none-match")
+    return script.script_response(await _mode(request), known)
+
+
+async def client_types(request: Request[State]) -> Response:
+    return request.state["client_script"].types_response(request.headers.get("if-none-match"))
+
+
 async def openapi(request: Request[State]) -> Response:
     return request.state["documentation"].openapi_response()
 
@@ -217,6 +230,23 @@ async def _json(request: Request[State]) -> bytes:
     return raw
 
 
+async def _mode(request: Request[State]) -> Mode:
+    """Returns the mode of the session service: only in self-hosted mode it holds conversations.
+
+    Raises APIError while it does not serve.
+    """
+    asked = pb_health.HealthCheckRequest(service=_CONVERSATIONS)
+    try:
+        reply = await request.state["check_health"](asked, timeout=_HEALTH_TIMEOUT_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            return "hosted"
+    else:
+        if reply.status == pb_health.HealthCheckResponse.SERVING:
+            return "self_hosted"
+    raise APIError("UNAVAILABLE", retry_after_seconds=1, headers=ANYBODYS)
+
+
 async def _json_object(request: Request[State]) -> dict[str, Any]:
     """Returns the body, {} where there is none. Raises APIError."""
     raw = await _json(request)
@@ -249,6 +279,8 @@ ROUTES = [
     Route("/api/chatkit/attachments/{attachment_id}", attachment, methods=["GET", "POST"]),
     Route("/healthz", healthz, methods=["GET"]),
     Route("/readyz", readyz, methods=["GET"]),
+    Route("/chatkit-client.js", client_script, methods=["GET"]),
+    Route("/chatkit-client.d.ts", client_types, methods=["GET"]),
     Route("/openapi.json", openapi, methods=["GET"]),
     Route("/docs", docs, methods=["GET"]),
 ]

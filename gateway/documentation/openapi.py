@@ -296,6 +296,14 @@ def _headers(say: Say) -> JSON:
             "schema": {"type": "string"},
             "example": "inline; filename=\"plano.png\"; filename*=UTF-8''plano.png",
         },
+        "ETag": {
+            "description": say(
+                "Names this version of the file.", "Identifica esta versión del archivo."
+            ),
+            "required": True,
+            "schema": {"type": "string"},
+            "example": '"9b74c9897bac770ffc029102a200c5de"',
+        },
         "WWW-Authenticate": {
             "description": say("The scheme to use.", "El esquema que hay que usar."),
             "required": True,

@@ -64,6 +64,8 @@ def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Seque
         "/api/chatkit/stats": {"get": (_stats(say), _STATS_ERRORS)},
         "/healthz": {"get": (_health(say), ())},
         "/readyz": {"get": (_ready(say), ("UNAVAILABLE",))},
+        "/chatkit-client.js": {"get": (_client_script(say), ("UNAVAILABLE",))},
+        "/chatkit-client.d.ts": {"get": (_client_types(say), ())},
         "/openapi.json": {"get": (_openapi_json(say), ())},
         "/docs": {"get": (_docs(say), ())},
     }
@@ -262,6 +264,49 @@ def _operational(name: str, summary: str, description: str, status: str, say: Sa
             success(data),
             **{status: {"success": True, "data": {"status": status}}},
         ),
+    }
+
+
+def _client_script(say: Say) -> JSON:
+    return _client_file(
+        "getClientScript",
+        say("Module for the dashboard", "Módulo para el dashboard"),
+        say(
+            "What the dashboard imports: `chatkitApi` returns ChatKit's `api` option for the mode"
+            " that is served, and takes care of client secrets.",
+            "Lo que el dashboard importa: `chatkitApi` devuelve la opción `api` de ChatKit para el"
+            " modo en servicio y se ocupa de los client secrets.",
+        ),
+        "text/javascript",
+        say,
+    )
+
+
+def _client_types(say: Say) -> JSON:
+    return _client_file(
+        "getClientTypes",
+        say("Its types", "Sus tipos"),
+        say("The module's types for TypeScript.", "Los tipos del módulo para TypeScript."),
+        "application/typescript",
+        say,
+    )
+
+
+def _client_file(name: str, summary: str, description: str, media_type: str, say: Say) -> JSON:
+    return {
+        "operationId": name,
+        "tags": ["operations"],
+        "summary": summary,
+        "description": description,
+        "security": [],
+        "parameters": _common_parameters(),
+        "responses": {
+            "200": {
+                "description": say("The file.", "El archivo."),
+                "headers": {name: ref(name, "headers") for name in ("X-Request-Id", "ETag")},
+                "content": {media_type: {"schema": {"type": "string"}}},
+            }
+        },
     }
 
 

@@ -47,7 +47,8 @@ def test_every_make_target_that_is_mentioned_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", READMES)
 def test_the_codes_in_the_troubleshooting_exist(name: str) -> None:
-    section = re.split(r"(?m)^## ", read(name))[5]
+    headings = ("Troubleshooting", "Solución de problemas")
+    (section,) = (p for p in re.split(r"(?m)^## ", read(name)) if p.startswith(headings))
     codes = set(re.findall(r"\| `([A-Z_]+)` \|", section))
     assert {"WORKFLOW_NOT_CONFIGURED", "INVALID_API_KEY", "WORKFLOW_NOT_FOUND"} <= codes
     assert codes <= REASONS
@@ -76,3 +77,4 @@ def test_both_readmes_have_the_same_shape_and_the_same_code() -> None:
 
     assert code(english, "python") == code(spanish, "python")
     assert code(english, "bash") == code(spanish, "bash")
+    assert code(english, "diff") == code(spanish, "diff")

@@ -109,7 +109,15 @@ def test_whatever_can_carry_retry_after_says_so() -> None:
 def test_only_what_needs_a_token_asks_for_one() -> None:
     public = {path for _, path, operation in operations() if operation.get("security") == []}
     by_link = "/api/chatkit/attachments/{attachmentId}"
-    assert public == {"/healthz", "/readyz", "/openapi.json", "/docs", by_link}
+    assert public == {
+        "/healthz",
+        "/readyz",
+        "/chatkit-client.js",
+        "/chatkit-client.d.ts",
+        "/openapi.json",
+        "/docs",
+        by_link,
+    }
     by_secret = {path for _, path, operation in operations() if operation.get("security")}
     assert by_secret == {"/api/chatkit", "/api/chatkit/attachments"}
     for _, path, operation in operations():
