@@ -299,7 +299,7 @@ def _client_file(name: str, summary: str, description: str, media_type: str, say
         "summary": summary,
         "description": description,
         "security": [],
-        "parameters": _common_parameters(),
+        "parameters": common_parameters(),
         "responses": {
             "200": {
                 "description": say("The file.", "El archivo."),

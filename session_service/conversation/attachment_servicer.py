@@ -81,9 +81,15 @@ async def _head(requests: AsyncIterator[pb.UploadAttachmentRequest]) -> pb.Uploa
 
 async def _data(requests: AsyncIterator[pb.UploadAttachmentRequest]) -> AsyncIterator[bytes]:
     async for request in requests:
-        if request.WhichOneof("part") != "data":
-            raise InvalidArgument("data", "must be in all messages but the first")
-        yield request.data
+        match request.WhichOneof("part"):
+            case "data":
+                yield request.data
+            case "end":
+                return
+            case _:
+                raise InvalidArgument("data", "must be in all messages but the first and the last")
+    # A client that leaves looks the same at first as one that has sent all.
+    raise InvalidArgument("end", "is missing: the upload broke off")
 
 
 def _check_base_url(base_url: str) -> None:

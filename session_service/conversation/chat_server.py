@@ -7,7 +7,6 @@ from typing import Any
 
 import agents
 import orjson
-import structlog
 from agents.exceptions import InputGuardrailTripwireTriggered, OutputGuardrailTripwireTriggered
 from chatkit.actions import Action
 from chatkit.agents import AgentContext, ThreadItemConverter, stream_agent_response
@@ -41,7 +40,7 @@ from session_service.conversation.texts import texts_in
 from session_service.conversation.thread_store import AttachmentStore, ThreadStore
 from session_service.conversation.tool_tasks import ToolTasks
 from session_service.conversation.turns import TurnRecorder
-from session_service.errors import AttachmentNotFound, InvalidArgument, ServiceError
+from session_service.errors import AttachmentNotFound, InvalidArgument
 from session_service.sessions import now_ms
 from session_service.stores.conversations import ConversationStore
 
@@ -50,15 +49,6 @@ _HISTORY_CHARACTERS = 400_000
 """About 100,000 tokens: more would cost much and helps no answer."""
 _MAX_TITLE = 60
 _CANCELLED = "The answer was broken off here. Do not go on with it unless the user asks."
-
-log = structlog.get_logger()
-
-
-class Defect(ServiceError):
-    """A defect of ours, or of an agent that was brought: logged where it happened."""
-
-    reason = "INTERNAL"
-    message = "Internal error; the request id finds it in the log of the session service"
 
 
 class ChatServer(ChatKitServer[RequestContext]):
@@ -95,11 +85,8 @@ class ChatServer(ChatKitServer[RequestContext]):
         except Exception as error:
             if said := _own_words(error):
                 raise said from None
-            context.failure = failure_of(error)
-            if context.failure is None:
-                log.exception("the agent failed", thread_id=thread.id)
-                context.failure = Defect()
-            raise CustomStreamError(str(context.failure)) from None
+            context.fail(failure_of(error) or error)
+            raise CustomStreamError("") from None  # whose event is not sent: see Conversations
         finally:
             await recorder.record()
             thread.title = await self._title(thread, input_user_message, context)

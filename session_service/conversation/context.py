@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from session_service.errors import ServiceError
 from session_service.stores.base import Session, StateVariables
 
 
@@ -25,7 +24,7 @@ class RequestContext:
     """Waits until whoever reads the answer has room for more of it."""
     new_thread_id: str | None = field(default=None, init=False)
     """Of the thread that is about to be made: any other that is saved has to be there."""
-    failure: ServiceError | None = field(default=None, init=False)
+    failure: Exception | None = field(default=None, init=False)
     """Why the answer ends early: ChatKit's own error event has no room for a reason."""
 
     @property
@@ -37,6 +36,6 @@ class RequestContext:
         """What the dashboard says of the user: `username`, `role`, `userContext.permissions.…`."""
         return self.session.state_variables
 
-    def fail(self, failure: ServiceError) -> None:
+    def fail(self, failure: Exception) -> None:
         """Notes why the answer is about to end."""
         self.failure = failure

@@ -9,14 +9,18 @@ import orjson
 
 from session_service.conversation.context import RequestContext
 from session_service.conversation.tool_tasks import ToolTasks
-from session_service.errors import Unavailable
+from session_service.errors import ServiceError, SessionDeleted, Unavailable
 from session_service.sessions import now_ms
-from session_service.stores.conversations import ANSWERED, BROKEN_OFF, ConversationStore, Turn
+from session_service.stores.conversations import (
+    ANSWERED,
+    BROKEN_OFF,
+    DEFECT,
+    ConversationStore,
+    Turn,
+)
 
 _CHARACTERS_PER_TOKEN = 4
 """OpenAI's rule of thumb: https://platform.openai.com/tokenizer"""
-_NO_FAILURES = frozenset(("SESSION_DELETED",))
-"""The user, or somebody for them, has ended it."""
 
 
 class TurnRecorder:
@@ -65,10 +69,14 @@ class TurnRecorder:
             await self._store.count_turn(self._context.user_id, turn)
 
     def _outcome(self) -> str:
-        failure = self._context.failure
-        if failure is not None and failure.reason not in _NO_FAILURES:
-            return failure.reason
-        return ANSWERED if self._answered else BROKEN_OFF
+        match self._context.failure:
+            case SessionDeleted():  # by the user, or by somebody for them
+                return BROKEN_OFF
+            case ServiceError() as failure:
+                return failure.reason
+            case None:
+                return ANSWERED if self._answered else BROKEN_OFF
+        return DEFECT
 
     def _is_estimate(self) -> bool:
         """OpenAI tells the tokens with the last event of an answer, and not at all before."""

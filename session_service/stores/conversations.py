@@ -63,7 +63,7 @@ class Turn:
     started_ms: int
     duration_ms: int
     outcome: str
-    """`ANSWERED`, `BROKEN_OFF`, or the reason of a failure."""
+    """`ANSWERED`, `BROKEN_OFF`, or the reason of a failure, `DEFECT` for one of ours."""
     input_tokens: int
     output_tokens: int
     estimated: bool
@@ -74,6 +74,7 @@ class Turn:
 ANSWERED = ""
 BROKEN_OFF = "BROKEN_OFF"
 """By the user: no failure."""
+DEFECT = "INTERNAL"
 
 
 @dataclass(frozen=True, slots=True)

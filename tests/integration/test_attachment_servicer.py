@@ -146,9 +146,12 @@ def second_phase(link: Link, kind: str = "", size: int = 0) -> pb.UploadAttachme
     return pb.UploadAttachmentRequest(head=head)
 
 
+END = pb.UploadAttachmentRequest(end=True)
+
+
 def data(content: bytes, step: int = 64 * 1024) -> list[pb.UploadAttachmentRequest]:
     starts = range(0, len(content), step)
-    return [pb.UploadAttachmentRequest(data=content[at : at + step]) for at in starts]
+    return [*(pb.UploadAttachmentRequest(data=content[at : at + step]) for at in starts), END]
 
 
 @pytest.mark.parametrize("step", [1, 7, 64 * 1024])
@@ -196,9 +199,11 @@ BAD_HEADS: Iterable[tuple[list[pb.UploadAttachmentRequest], str]] = [
         "head.base_url",
     ),
     ([direct(), direct()], "data"),
-    ([direct(), *data(b"a"), direct(), *data(b"a")], "data"),
+    ([direct(), data(b"a")[0], direct(), *data(b"a")], "data"),
     ([direct(), pb.UploadAttachmentRequest()], "data"),
-    ([direct()], "data"),
+    ([direct(), END], "data"),
+    ([direct()], "end"),
+    ([direct(), data(b"a")[0]], "end"),
     ([direct(size=-1)], "size"),
 ]
 

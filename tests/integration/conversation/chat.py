@@ -83,6 +83,18 @@ class Chat:
             "threads.add_user_message", thread_id=thread_id, input=message(text), **more
         )
 
+    async def upload(self, head: pb.UploadAttachmentHead, content: bytes) -> dict[str, Any]:
+        """Returns the attachment as ChatKit shows it."""
+        parts = (
+            pb.UploadAttachmentRequest(head=head),
+            pb.UploadAttachmentRequest(data=content),
+            pb.UploadAttachmentRequest(end=True),
+        )
+        shown: dict[str, Any] = orjson.loads(
+            (await self.stub.UploadAttachment(iter(parts))).attachment
+        )
+        return shown
+
     async def new_thread(self, text: str = "Hola") -> str:
         """Returns the id of a thread with a message and its answer."""
         return thread_id_of(await self.say(text))

@@ -133,7 +133,7 @@ async def test_a_defect_of_a_tool_is_one_of_ours_and_says_nothing_of_itself(
         with capture_logs() as logs, refused("INTERNAL") as refusal:
             await chat.say("call crash")
         assert "secret detail" not in str(refusal)
-        assert "the agent failed" in [line["event"] for line in logs]
+        assert "defect" in [line["event"] for line in logs]
         assert dict((await chat.service.stats()).failures_by_reason) == {"INTERNAL": 1}
 
 

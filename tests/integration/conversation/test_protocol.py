@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import orjson
-
 from protos.chatkit.v1 import conversation_service_pb2 as pb
 from tests.integration.conversation.chat import (
     BASE_URL,
@@ -180,9 +178,7 @@ async def test_an_attachment_comes_in_two_phases_and_reaches_the_model(
         signature=query["signature"],
     )
     head = pb.UploadAttachmentHead(link=link, mime_type="text/csv", base_url=BASE_URL)
-    await chat.stub.UploadAttachment(
-        iter([pb.UploadAttachmentRequest(head=head), pb.UploadAttachmentRequest(data=text)])
-    )
+    await chat.upload(head, text)
     events = await chat.stream("threads.create", input=message("Mira", made["id"])).events()
     assert "cuentas.csv" in text_of(events)
     (sent,) = (e["item"] for e in events if kinds([e]) == ["item.done(user_message)"])
@@ -202,10 +198,7 @@ async def test_an_image_has_a_fresh_preview_whenever_it_is_read(chat: Chat) -> N
     head = pb.UploadAttachmentHead(
         client_secret=chat.secret, name="foto.png", mime_type="image/png", base_url=BASE_URL
     )
-    reply = await chat.stub.UploadAttachment(
-        iter([pb.UploadAttachmentRequest(head=head), pb.UploadAttachmentRequest(data=png)])
-    )
-    made = orjson.loads(reply.attachment)
+    made = await chat.upload(head, png)
     thread_id = thread_id_of(
         await chat.stream("threads.create", input=message("Mira", made["id"])).events()
     )
