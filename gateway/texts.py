@@ -437,11 +437,25 @@ TEXTS: dict[str, Translations] = {
     "ATTACHMENT_TYPE_NOT_ALLOWED": Translations(
         es=Text(
             "Este tipo de archivo no se admite, o su contenido no es lo que dice ser.",
-            "Adjunta una imagen, un PDF, un documento de oficina o un archivo de texto.",
+            "Adjunta una imagen, un PDF, un documento de oficina o un texto en UTF-8 (en Excel,"
+            " «CSV UTF-8»).",
         ),
         en=Text(
             "Files of this type are not allowed, or the content is not what it claims to be.",
-            "Attach an image, a PDF, an office document or a text file.",
+            "Attach an image, a PDF, an office document or a text in UTF-8 (in Excel,"
+            " “CSV UTF-8”).",
+        ),
+    ),
+    "ATTACHMENT_TYPE_NOT_ALLOWED.off": Translations(
+        es=Text(
+            "Aquí no se pueden adjuntar archivos.",
+            "Envía tu mensaje sin archivos. Un administrador puede permitirlos con file_upload en"
+            " CHATKIT_TOOLS.",
+        ),
+        en=Text(
+            "Files cannot be attached here.",
+            "Send your message without files. An administrator can allow them with file_upload in"
+            " CHATKIT_TOOLS.",
         ),
     ),
     "NOT_FOUND": Translations(

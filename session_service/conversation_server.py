@@ -73,6 +73,7 @@ async def open_conversations(
         Links(link_key(api_key)),
         int(settings.chatkit_attachment_max_mb * 1024 * 1024),
         OpenAIFiles(client),
+        allowed="file_upload" in settings.chatkit_tools,
     )
     agent = await asyncio.to_thread(
         create_agent,

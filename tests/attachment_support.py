@@ -1,11 +1,11 @@
 """What the tests of attachments share: all that is around `Attachments`, as real as can be."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from tempfile import TemporaryDirectory
 
 import openai
 from openai import AsyncOpenAI
@@ -18,8 +18,8 @@ from session_service.conversation.attachment_files import AttachmentFiles, open_
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.links import Link, Links, link_key
 from session_service.conversation.openai_files import OpenAIFiles
-from session_service.errors import AttachmentNotFound
-from session_service.stores.conversations import Attachment, ConversationStore
+from session_service.stores.conversations import Attachment, ConversationStore, Thread
+from session_service.stores.sqlite import open_sqlite_store
 from tests.attachment_examples import BASE_URL, EXAMPLES, PNG, link_of
 from tests.support import serve
 
@@ -48,42 +48,6 @@ class Counted:
             raise StopAsyncIteration
         self.taken += 1
         return chunk
-
-
-class MemoryStore:
-    """The attachments of a ConversationStore."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[str, Attachment]] = {}
-
-    async def save_attachment(self, user_id: str, attachment: Attachment) -> None:
-        if self._rows.get(attachment.id, (user_id,))[0] != user_id:
-            raise AttachmentNotFound
-        self._rows[attachment.id] = (user_id, attachment)
-
-    async def attachment(self, user_id: str | None, attachment_id: str) -> Attachment | None:
-        owner, attachment = self._rows.get(attachment_id, (None, None))
-        return attachment if user_id in (None, owner) else None
-
-    async def owner_of_attachment(self, attachment_id: str) -> str | None:
-        return self._rows.get(attachment_id, (None,))[0]
-
-    async def delete_attachment(self, user_id: str, attachment_id: str) -> None:
-        if await self.attachment(user_id, attachment_id):
-            del self._rows[attachment_id]
-
-    async def stale_attachments(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
-        found = [
-            (owner, attachment.id)
-            for owner, attachment in self._rows.values()
-            if attachment.created_ms < before_ms and attachment.thread_id is None
-        ]
-        return found[:limit]
-
-
-@asynccontextmanager
-async def open_store() -> AsyncIterator[ConversationStore]:
-    yield cast(ConversationStore, MemoryStore())
 
 
 @dataclass
@@ -181,6 +145,11 @@ class World:
         name, data = EXAMPLES[kind]
         return await self.attachments.upload_direct(user, name, kind, len(data), stream(data))
 
+    async def send(self, attachment: Attachment) -> None:
+        """Lets it be sent in a message, of a thread that there is then."""
+        await self.store.save_thread("7", Thread("thr_1", attachment.created_ms, b"{}"))
+        await self.store.save_attachment("7", replace(attachment, thread_id="thr_1"))
+
     async def announce(
         self, name: str = "a.png", kind: str = "image/png", size: int = len(PNG), user: str = "7"
     ) -> Link:
@@ -191,13 +160,18 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(directory: Path, max_bytes: int = MAX_BYTES) -> AsyncIterator[World]:
+async def open_world(
+    directory: Path, max_bytes: int = MAX_BYTES, *, allowed: bool = True
+) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(open_files_api())
         client = await stack.enter_async_context(open_openai(api.url))
-        store = await stack.enter_async_context(open_store())
+        database = stack.enter_context(TemporaryDirectory())
+        opened = await stack.enter_async_context(open_sqlite_store(f"{database}/chatkit.db"))
+        store = opened.conversations
         files = await stack.enter_async_context(open_attachment_files(directory))
         links = Links(link_key(API_KEY))
-        attachments = Attachments(store, files, links, max_bytes, OpenAIFiles(client))
+        copies = OpenAIFiles(client)
+        attachments = Attachments(store, files, links, max_bytes, copies, allowed=allowed)
         yield World(attachments, store, files, links, directory, api)
         await attachments.drain()

@@ -56,7 +56,11 @@ class Attachments:
         links: Links,
         max_bytes: int,
         openai_files: OpenAIFiles,
+        *,
+        allowed: bool = True,
     ) -> None:
+        """With `allowed` false there are no new ones, and those that there are stay."""
+        self._allowed = allowed
         self._store = store
         self._files = files
         self._links = links
@@ -202,6 +206,10 @@ class Attachments:
         await asyncio.gather(*self._copies.values(), return_exceptions=True)
 
     async def _add(self, user_id: str, name: str, mime_type: str, size: int) -> Attachment:
+        if not self._allowed:
+            raise AttachmentTypeNotAllowed(
+                "Attachments are off: CHATKIT_TOOLS lacks file_upload", metadata={"cause": "off"}
+            )
         self._check_size(size)
         name = sanitized_name(name)
         attachment = Attachment(

@@ -407,7 +407,7 @@ async def test_what_was_never_sent_goes_after_a_day(world: World) -> None:
     now_ms = time.time_ns() // 1_000_000
     sent, forgotten = await world.add(), await world.add("8")
     await world.announce()
-    await world.store.save_attachment("7", replace(sent, thread_id="thr_1"))
+    await world.send(sent)
     assert await world.attachments.remove_stale(now_ms) == 0
     assert await world.attachments.remove_stale(now_ms + STALE_MS + 60_000) == 2
     assert [file.name for file in world.on_disk()] == [sent.id]
@@ -450,6 +450,16 @@ async def test_a_full_disk_is_unavailable_and_logged(world: World) -> None:
         await direct(world, *[CHUNK] * 10)
     assert [(e["event"], e["error"]) for e in logged] == [("attachments cannot be kept", "EFBIG")]
     assert world.on_disk() == []
+
+
+async def test_where_attachments_are_off_there_are_no_new_ones(tmp_path: Path) -> None:
+    async with open_world(tmp_path, allowed=False) as world:
+        with pytest.raises(AttachmentTypeNotAllowed) as refused:
+            await world.add()
+        assert refused.value.metadata == {"cause": "off"}
+        with pytest.raises(AttachmentTypeNotAllowed):
+            await world.announce()
+        assert world.on_disk() == []
 
 
 async def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
@@ -524,7 +534,7 @@ async def test_a_copy_that_openai_has_lost_is_made_again(world: World) -> None:
 
 async def test_what_is_remembered_of_a_copy_changes_nothing_else(world: World) -> None:
     attachment = await world.add()
-    await world.store.save_attachment("7", replace(attachment, thread_id="thr_1"))
+    await world.send(attachment)
     await world.attachments.to_model(attachment)  # as it was before it was sent
     assert (await _row(world, attachment.id)).thread_id == "thr_1"
 
