@@ -7,6 +7,7 @@ from typing import Any
 
 import agents
 import orjson
+import structlog
 from agents.exceptions import InputGuardrailTripwireTriggered, OutputGuardrailTripwireTriggered
 from chatkit.actions import Action
 from chatkit.agents import AgentContext, ThreadItemConverter, stream_agent_response
@@ -35,11 +36,11 @@ from session_service.conversation import workarounds
 from session_service.conversation.agent import ModelProvider
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.context import RequestContext
-from session_service.conversation.openai_failures import failure_of
+from session_service.conversation.openai_failures import failure_of, problem_of
 from session_service.conversation.texts import texts_in
 from session_service.conversation.thread_store import AttachmentStore, ThreadStore
 from session_service.conversation.tool_tasks import ToolTasks
-from session_service.conversation.turns import TurnRecorder
+from session_service.conversation.turns import TurnRecorder, UnfinishedMessage
 from session_service.errors import AttachmentNotFound, InvalidArgument
 from session_service.sessions import now_ms
 from session_service.stores.conversations import ConversationStore
@@ -49,6 +50,8 @@ _HISTORY_CHARACTERS = 400_000
 """About 100,000 tokens: more would cost much and helps no answer."""
 _MAX_TITLE = 60
 _CANCELLED = "The answer was broken off here. Do not go on with it unless the user asks."
+
+log = structlog.get_logger()
 
 
 class ChatServer(ChatKitServer[RequestContext]):
@@ -75,8 +78,10 @@ class ChatServer(ChatKitServer[RequestContext]):
         context: RequestContext,
     ) -> AsyncIterator[ThreadStreamEvent]:
         recorder = TurnRecorder(self._conversations, thread.id, context)
+        unfinished = UnfinishedMessage()
         try:
             async for event in self._answer(thread, context, recorder):
+                unfinished.follow(event)
                 yield event
             recorder.answered()
         except (InputGuardrailTripwireTriggered, OutputGuardrailTripwireTriggered):
@@ -85,7 +90,12 @@ class ChatServer(ChatKitServer[RequestContext]):
         except Exception as error:
             if said := _own_words(error):
                 raise said from None
-            context.fail(failure_of(error) or error)
+            failure = failure_of(error)
+            if failure is not None:
+                log.warning("openai did not answer", reason=failure.reason, **problem_of(error))
+            context.fail(failure or error)
+            if message := unfinished.message():  # which ChatKit keeps when it is cancelled alone
+                yield ThreadItemDoneEvent(item=message)
             raise CustomStreamError("") from None  # whose event is not sent: see Conversations
         finally:
             await recorder.record()

@@ -61,7 +61,7 @@ def failure_of(error: Exception) -> ServiceError | None:
 
 def problem_of(error: Exception) -> dict[str, object]:
     """Returns what is to be logged of it: never the key, which OpenAI quotes when it is wrong."""
-    said: dict[str, object] = {"exception": type(error).__name__}
+    said: dict[str, object] = {"error": type(error).__name__}
     if isinstance(error, openai.APIError):
         said |= {"type": error.type, "code": error.code, "param": error.param}
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
@@ -69,6 +69,8 @@ def problem_of(error: Exception) -> dict[str, object]:
             said |= {"status": status, "upstream_request_id": error.request_id}
         if status not in (401, 403) and _STATUS_OF_CODE.get(str(error.code)) != 401:
             said["message"] = error.message[:_MAX_LOGGED_CHARACTERS]
+    elif isinstance(error, agents.AgentsException):
+        said["message"] = str(error)[:_MAX_LOGGED_CHARACTERS]
     return {key: value for key, value in said.items() if value is not None}
 
 

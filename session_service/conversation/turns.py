@@ -6,6 +6,16 @@ from typing import Any
 
 import agents
 import orjson
+import structlog
+from chatkit.types import (
+    AssistantMessageContent,
+    AssistantMessageContentPartTextDelta,
+    AssistantMessageItem,
+    ThreadItemAddedEvent,
+    ThreadItemDoneEvent,
+    ThreadItemUpdatedEvent,
+    ThreadStreamEvent,
+)
 
 from session_service.conversation.context import RequestContext
 from session_service.conversation.tool_tasks import ToolTasks
@@ -21,6 +31,33 @@ from session_service.stores.conversations import (
 
 _CHARACTERS_PER_TOKEN = 4
 """OpenAI's rule of thumb: https://platform.openai.com/tokenizer"""
+
+log = structlog.get_logger()
+
+
+class UnfinishedMessage:
+    """What the agent was saying when it failed."""
+
+    def __init__(self) -> None:
+        self._item: AssistantMessageItem | None = None
+        self._text: list[str] = []
+
+    def follow(self, event: ThreadStreamEvent) -> None:
+        match event:
+            case ThreadItemUpdatedEvent(update=AssistantMessageContentPartTextDelta(delta=delta)):
+                self._text.append(delta)
+            case ThreadItemAddedEvent(item=AssistantMessageItem() as item):
+                self._item = item
+                self._text.clear()
+            case ThreadItemDoneEvent(item=AssistantMessageItem()):
+                self._item = None
+
+    def message(self) -> AssistantMessageItem | None:
+        """Returns it as far as it came, None where nothing was said."""
+        if self._item is None or not self._text:
+            return None
+        content = [AssistantMessageContent(text="".join(self._text))]
+        return self._item.model_copy(update={"content": content})
 
 
 class TurnRecorder:
@@ -65,8 +102,24 @@ class TurnRecorder:
             estimated=self._is_estimate(),
             tool_calls=self._tasks.calls if self._tasks else 0,
         )
+        log.info(
+            "turn",
+            thread_id=turn.thread_id,
+            outcome=turn.outcome or "ANSWERED",
+            duration_ms=turn.duration_ms,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            estimated=turn.estimated,
+            tool_calls=turn.tool_calls,
+            upstream_request_ids=self._upstream_request_ids(),
+        )
         with contextlib.suppress(Unavailable):  # the store has logged it; the answer matters more
             await self._store.count_turn(self._context.user_id, turn)
+
+    def _upstream_request_ids(self) -> list[str]:
+        """Returns what OpenAI calls its answers, for its support."""
+        responses = self._run.raw_responses if self._run else []
+        return [response.request_id for response in responses if response.request_id]
 
     def _outcome(self) -> str:
         match self._context.failure:

@@ -43,6 +43,8 @@ def apply() -> None:
     logger = logging.getLogger("chatkit")
     logger.handlers.clear()
     logger.addFilter(_is_defect)
+    # It logs every failure of OpenAI's that it raises, which we do where it is caught.
+    logging.getLogger("openai.agents").setLevel(logging.CRITICAL)
     # They would be posted to api.openai.com, whatever OPENAI_BASE_URL says.
     agents.set_tracing_disabled(True)
 

@@ -121,6 +121,13 @@ async def test_statistics_have_all_their_names_from_the_start(dashboard: Dashboa
             "messages": 0,
             "refreshes": 0,
             "failures": 0,
+            "turns": 0,
+            "failedTurns": 0,
+            "inputTokens": 0,
+            "outputTokens": 0,
+            "toolCalls": 0,
+            "answerTime": None,
+            "failuresByReason": {},
         }
         for ago in (2, 1, 0)
     ]
@@ -136,6 +143,14 @@ async def test_statistics_have_all_their_names_from_the_start(dashboard: Dashboa
         "deletedSessions": 0,
         "failures": 0,
         "messagesUpdatedAt": None,
+        "turns": 0,
+        "failedTurns": 0,
+        "inputTokens": 0,
+        "outputTokens": 0,
+        "estimatedTurns": 0,
+        "toolCalls": 0,
+        "answerTime": None,
+        "failuresByReason": {},
     }
 
 

@@ -218,8 +218,8 @@ async def test_a_stream_that_is_cancelled_ends_at_once_and_is_logged_as_that(
             assert await call.read() == b"the first"
             await asyncio.wait_for(endless.begun.wait(), 5)
             call.cancel()
-            await asyncio.wait_for(endless.ended.wait(), 1)
-            await asyncio.wait_for(running.interceptor.idle(), 1)
+            await asyncio.wait_for(endless.ended.wait(), 5)
+            await asyncio.wait_for(running.interceptor.idle(), 5)
         assert endless.kept
         assert outcomes(captured) == [("unary_stream", "CANCELLED")]
 
@@ -238,7 +238,7 @@ async def test_an_upload_that_is_cancelled_is_logged_as_that() -> None:
             call = running.begin("stream_unary")
             await asyncio.wait_for(begun.wait(), 5)
             call.cancel()
-            await asyncio.wait_for(running.interceptor.idle(), 1)
+            await asyncio.wait_for(running.interceptor.idle(), 5)
         assert outcomes(captured) == [("stream_unary", "CANCELLED")]
 
 

@@ -106,9 +106,9 @@ def test_the_log_says_why_but_never_the_key() -> None:
     assert KEY not in str(problem_of(in_mid_answer(code="invalid_api_key", message=KEY)))
     said = problem_of(answered(400, message="Too many pages", type="invalid_request_error"))
     assert said == {
-        "exception": "BadRequestError",
+        "error": "BadRequestError",
         "type": "invalid_request_error",
         "status": 400,
         "message": "Error code: 400 - Too many pages",
     }
-    assert problem_of(ValueError(KEY)) == {"exception": "ValueError"}
+    assert problem_of(ValueError(KEY)) == {"error": "ValueError"}

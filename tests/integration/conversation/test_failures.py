@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from session_service.config import Settings
-from tests.integration.conversation.chat import Chat, kinds, open_chat, thread_id_of
+from tests.integration.conversation.chat import (
+    Chat,
+    kinds,
+    open_chat,
+    text_of,
+    texts,
+    thread_id_of,
+)
 from tests.support import Emulator, refused
 
 MakeSettings = Callable[..., Settings]
@@ -76,7 +83,13 @@ async def test_a_failure_in_mid_answer(
     with refused(reason):
         async for event in answer:
             events.append(event)
-    assert "content_part.text_delta" in kinds(events)
+    assert kinds(events)[-3:] == [
+        "content_part.text_delta",
+        "item.done(assistant_message)",
+        "updated",
+    ]
+    _, partial = await chat.items(thread_id_of(events))
+    assert texts([partial]) == [text_of(events)]
     assert "error" not in kinds(events)  # the reason is the gateway's to tell
     stats = await chat.service.stats()
     assert dict(stats.failures_by_reason) == {reason: 1}

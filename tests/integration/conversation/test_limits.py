@@ -112,7 +112,7 @@ async def test_a_model_or_a_tool_that_never_answers_is_given_up(
     settings: MakeSettings, emulator: Emulator, kind: str
 ) -> None:
     await emulator.fail("responses.create", kind=kind)
-    async with open_chat(settings(chatkit_timeout_seconds=0.5)) as chat:
+    async with open_chat(settings(chatkit_timeout_seconds=1.5)) as chat:
         with refused("UPSTREAM_TIMEOUT"):
             await chat.say("busca algo")
         (thread,) = (await chat.ask("threads.list"))["data"]
