@@ -95,6 +95,11 @@ class Chat:
         )
         return shown
 
+    async def attach(self, name: str, content: bytes) -> str:
+        """Returns the id of a new attachment."""
+        head = pb.UploadAttachmentHead(client_secret=self.secret, name=name, base_url=BASE_URL)
+        return str((await self.upload(head, content))["id"])
+
     async def new_thread(self, text: str = "Hola") -> str:
         """Returns the id of a thread with a message and its answer."""
         return thread_id_of(await self.say(text))
