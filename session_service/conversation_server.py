@@ -24,7 +24,6 @@ from session_service.conversation.housekeeping import Housekeeping
 from session_service.conversation.links import Links, link_key
 from session_service.conversation.openai_files import OpenAIFiles
 from session_service.conversation_servicer import ConversationServicer
-from session_service.rate_limit import RateLimit
 from session_service.sessions import Sessions
 from session_service.stores.conversations import ConversationStore
 from session_service.streams import Streams
@@ -92,12 +91,12 @@ async def open_conversations(
         attachments,
         streams,
         cancellations,
-        RateLimit(settings.chatkit_requests_per_minute),
+        requests_per_minute=settings.chatkit_requests_per_minute,
         max_messages=settings.chatkit_max_messages,
         timeout_seconds=settings.chatkit_timeout_seconds,
     )
     return ConversationServer(
         conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"].full_name,
         Housekeeping(store, attachments, settings.chatkit_retention_days),
-        ConversationServicer(conversations, attachments, sessions.authorize),
+        ConversationServicer(conversations, attachments),
     )

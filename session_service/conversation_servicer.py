@@ -6,7 +6,7 @@ from typing import TypeAlias
 import grpc
 
 from protos.chatkit.v1 import conversation_service_pb2 as pb
-from session_service.conversation.attachment_servicer import AttachmentServicer, Authorize
+from session_service.conversation.attachment_servicer import AttachmentServicer
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.conversations import Conversations
 
@@ -19,10 +19,8 @@ _MAX_DATA_BYTES = 256 * 1024
 class ConversationServicer(AttachmentServicer):
     """The calls of the contract; those for attachments are inherited."""
 
-    def __init__(
-        self, conversations: Conversations, attachments: Attachments, authorize: Authorize
-    ) -> None:
-        super().__init__(attachments, authorize)
+    def __init__(self, conversations: Conversations, attachments: Attachments) -> None:
+        super().__init__(attachments, conversations.authorize_upload)
         self._conversations = conversations
 
     async def Process(

@@ -9,6 +9,8 @@ from session_service.errors import ServiceError, SessionDeleted, Unavailable
 _ROOM_BYTES = 256 * 1024
 """So much may wait for a reader; then the writer, and with it the model's connection, waits."""
 
+_DRAINING = "This service is shutting down; try again"
+
 
 class Stream:
     """One answer. Frames that are ready together are read together.
@@ -123,7 +125,7 @@ class Streams:
     def running(self, user_id: str, root_id: str, stream: Stream) -> Iterator[None]:
         """Lets the others here reach the stream, within the block. Raises Unavailable."""
         if self._draining:
-            raise Unavailable
+            raise Unavailable(_DRAINING)
         self._running[stream] = user_id, root_id
         try:
             yield
@@ -150,4 +152,4 @@ class Streams:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(stream.done() for stream in list(self._running)))
         for stream in list(self._running):
-            stream.end(Unavailable())
+            stream.end(Unavailable(_DRAINING))

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from chatkit.types import (
+    AttachmentsCreateReq,
     ClosedStatus,
     ErrorEvent,
     NoticeEvent,
@@ -27,6 +28,7 @@ from session_service.conversation.texts import texts_in
 from session_service.errors import ThreadNotFound, UpstreamTimeout
 from session_service.rate_limit import RateLimit
 from session_service.sessions import Sessions, check_id, now_ms
+from session_service.stores.base import Session
 from session_service.stores.conversations import ConversationStore, Deleted
 from session_service.streams import Stream, Streams
 
@@ -53,18 +55,20 @@ class Conversations:
         attachments: Attachments,
         streams: Streams,
         cancellations: Cancellations,
-        rate_limit: RateLimit,
         *,
+        requests_per_minute: int,
         max_messages: int,
         timeout_seconds: float,
     ) -> None:
+        """`requests_per_minute` is of a session: answers, and as many files besides."""
         self._sessions = sessions
         self._store = store
         self._server = server
         self._attachments = attachments
         self._streams = streams
         self._cancellations = cancellations
-        self._rate_limit = rate_limit
+        self._answers = RateLimit(requests_per_minute)
+        self._uploads = RateLimit(requests_per_minute)
         self._max_messages = max_messages
         self._timeout_seconds = timeout_seconds
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -85,11 +89,13 @@ class Conversations:
             session, language, base_url, logs.request_id.get(), stream.has_room
         )
         if not is_streaming_req(request):
+            if isinstance(request, AttachmentsCreateReq):
+                self._admit(self._uploads, session)
             await requests.check(request, self._server.threads, context)
             result = await self._server._process_non_streaming(request, context)
             yield Reply(JSON, _once(result))
             return
-        self._rate_limit.admit(session.root_id, asyncio.get_running_loop().time())
+        self._admit(self._answers, session)
         with self._streams.running(session.user_id, session.root_id, stream):
             stream.start(self._frames(request, context, stream), context.fail)
             try:
@@ -97,6 +103,12 @@ class Conversations:
                 yield Reply(EVENT_STREAM, stream.read())
             finally:
                 await stream.close()
+
+    async def authorize_upload(self, client_secret: str) -> Session:
+        """Returns whose session it is. Raises RateLimited too."""
+        session = await self._sessions.authorize(client_secret)
+        self._admit(self._uploads, session)
+        return session
 
     async def delete_user(self, user_id: str) -> Deleted:
         """Deletes all that is kept of a user, at OpenAI too as far as it will."""
@@ -106,6 +118,9 @@ class Conversations:
         self._cancellations.start(deleted.to_cancel)
         await self._attachments.discard(deleted.attachments)
         return deleted
+
+    def _admit(self, limit: RateLimit, session: Session) -> None:
+        limit.admit(session.root_id, asyncio.get_running_loop().time())
 
     async def _frames(
         self, request: Any, context: RequestContext, stream: Stream

@@ -23,6 +23,9 @@ from session_service.conversation.context import RequestContext
 from session_service.conversation.thread_store import ThreadStore
 from session_service.errors import InvalidArgument
 
+_MAX_ATTACHMENTS = 10
+"""Of one message, as OpenAI's own sessions have it by default (`file_upload.max_files`)."""
+
 
 def parse(body: bytes) -> Any:
     """Returns one of `chatkit.types.ChatKitReq`. Raises InvalidArgument."""
@@ -38,7 +41,10 @@ async def check(request: Any, store: ThreadStore, context: RequestContext) -> No
     """Raises InvalidArgument, ThreadNotFound or AttachmentNotFound for what cannot be done."""
     match request:
         case ThreadsCreateReq() | ThreadsAddUserMessageReq():
-            for attachment_id in request.params.input.attachments:
+            attachment_ids = request.params.input.attachments
+            if len(attachment_ids) > _MAX_ATTACHMENTS:
+                raise InvalidArgument("request", f"at most {_MAX_ATTACHMENTS} attachments")
+            for attachment_id in attachment_ids:
                 attachment = await store.load_attachment(attachment_id, context)
                 if attachment.upload_descriptor is not None:
                     raise InvalidArgument("request", f"{attachment_id} is not uploaded yet")

@@ -82,6 +82,26 @@ async def test_requests_that_cost_money_are_limited_per_session(settings: MakeSe
         assert kinds(await other.say("tres", thread_id))[-1] == "item.done(assistant_message)"
 
 
+async def test_files_are_limited_per_session_by_themselves(settings: MakeSettings) -> None:
+    async with open_chat(settings(chatkit_requests_per_minute=2)) as chat:
+        await chat.attach("a.csv", b"a")
+        made = await chat.ask("attachments.create", name="b.csv", size=1, mime_type="text/csv")
+        with refused("RATE_LIMITED"):
+            await chat.attach("c.csv", b"a")
+        with refused("RATE_LIMITED"):
+            await chat.ask("attachments.create", name="d.csv", size=1, mime_type="text/csv")
+        assert await chat.ask("attachments.delete", attachment_id=made["id"]) == {}
+        await chat.say("Hola")
+
+
+async def test_a_message_takes_ten_files(chat: Chat) -> None:
+    files = [await chat.attach(f"{number}.csv", b"a") for number in range(11)]
+    with refused("INVALID_ARGUMENT"):
+        await chat.stream("threads.create", input=message("Mira", *files)).events()
+    answer = chat.stream("threads.create", input=message("Mira", *files[:10]))
+    assert kinds(await answer.events())[-1] == "updated"
+
+
 async def test_an_answer_that_takes_too_long_ends_and_what_was_said_stays(
     settings: MakeSettings, emulator: Emulator
 ) -> None:
