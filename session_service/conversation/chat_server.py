@@ -24,6 +24,7 @@ from chatkit.types import (
     ThreadItemDoneEvent,
     ThreadMetadata,
     ThreadStreamEvent,
+    ThreadUpdatedEvent,
     TranscriptionResult,
     UserMessageItem,
     UserMessageTagContent,
@@ -70,6 +71,24 @@ class ChatServer(ChatKitServer[RequestContext]):
         self._attachments = attachments
         self._agent = agent
         self._models = models
+
+    # What `ChatKitServer.process` does, in parts: it parses anew what we have parsed, turns events
+    # into bytes before anybody has seen them, and logs failures that are told by their reason.
+
+    async def result(self, request: Any, context: RequestContext) -> bytes:
+        """Returns the JSON of a request that is not streamed."""
+        return await self._process_non_streaming(request, context)
+
+    def events(self, request: Any, context: RequestContext) -> AsyncIterator[ThreadStreamEvent]:
+        """Processes a request that is streamed."""
+        return self._process_streaming_impl(request, context)
+
+    def frame(self, event: ThreadStreamEvent) -> bytes:
+        """Returns an event as it goes to the browser, a server-sent event."""
+        return b"data: " + self._serialize(event) + b"\n\n"
+
+    def updated(self, thread: ThreadMetadata) -> ThreadUpdatedEvent:
+        return ThreadUpdatedEvent(thread=self._to_thread_response(thread))
 
     async def respond(
         self,

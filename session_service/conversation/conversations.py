@@ -14,7 +14,6 @@ from chatkit.types import (
     NoticeEvent,
     ThreadsAddUserMessageReq,
     ThreadStreamEvent,
-    ThreadUpdatedEvent,
     is_streaming_req,
 )
 
@@ -92,7 +91,7 @@ class Conversations:
             if isinstance(request, AttachmentsCreateReq):
                 self._admit(self._uploads, session)
             await requests.check(request, self._server.threads, context)
-            result = await self._server._process_non_streaming(request, context)
+            result = await self._server.result(request, context)
             yield Reply(JSON, _once(result))
             return
         self._admit(self._answers, session)
@@ -132,11 +131,11 @@ class Conversations:
             await requests.check(request, self._server.threads, context)
             events = await self._closing(request, context)
             if events is None:
-                events = self._server._process_streaming_impl(request, context)
+                events = self._server.events(request, context)
             async for event in events:
                 # ChatKit's own has no room for a reason: that is raised below.
                 if context.failure is None or not isinstance(event, ErrorEvent):
-                    yield b"data: " + self._server._serialize(event) + b"\n\n"
+                    yield self._server.frame(event)
         if context.failure is not None:
             raise context.failure
 
@@ -172,7 +171,7 @@ class Conversations:
                 await self._server.store.save_thread(thread, context)
             notice = texts.limit_notice.format(limit=self._max_messages)
             yield NoticeEvent(level="warning", message=notice)
-            yield ThreadUpdatedEvent(thread=self._server._to_thread_response(thread))
+            yield self._server.updated(thread)
 
         return events()
 
