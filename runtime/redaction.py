@@ -16,13 +16,22 @@ _SECRETS = (
     _BEGIN + r"(?:sk-|ek_|cksec_)[\w*.-]{4,}",
     _BEGIN + r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*",  # a JSON Web Token
     r"(?<=://)[^\s/@\"']+@",  # https://user:password@host
+    r"(?<=password=)[^\s&\"']+",
 )
+_SIGNS = ("sk-", "ek_", "cksec_", "eyJ", "://", "password=")
+"""One of these is in every secret that the patterns find."""
 
 
 def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
     """Returns what takes secrets out of a text: those, and what looks like one."""
     known = sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
     as_json = [orjson.dumps(secret).decode()[1:-1] for secret in known]
-    exact = (re.escape(secret) for secret in dict.fromkeys((*known, *as_json)))
-    pattern = re.compile("|".join((*exact, *_SECRETS)))
-    return lambda text: pattern.sub(REDACTED, text)
+    exact = tuple(dict.fromkeys((*known, *as_json)))
+    pattern = re.compile("|".join((*map(re.escape, exact), *_SECRETS)))
+    signs = (*exact, *_SIGNS)
+
+    def redact(text: str) -> str:
+        # Few lines have one, and a look for them is fifty times as fast as the pattern.
+        return pattern.sub(REDACTED, text) if any(sign in text for sign in signs) else text
+
+    return redact

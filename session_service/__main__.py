@@ -6,6 +6,7 @@ import structlog
 import uvloop
 
 from runtime import log as logs
+from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
 from session_service import agent_builder
 from session_service.config import Settings, load_settings
@@ -32,7 +33,7 @@ async def run(settings: Settings, stop: StopRequest) -> None:
             log.info("session service draining")
             await server.drain()
     except CannotStart as error:
-        sys.exit(f"session_service cannot start: it {error}")
+        sys.exit(redactor(())(f"session_service cannot start: it {error}"))
 
 
 def _who_answers(settings: Settings) -> dict[str, str]:

@@ -27,6 +27,7 @@ def test_what_looks_like_a_secret_is_taken_out(line: str, secret: str) -> None:
     ("line", "left"),
     [
         ("postgresql://chat:pass@db:5432/chat", f"postgresql://{REDACTED}db:5432/chat"),
+        ("postgresql:///d?password=pass&x=1", f"postgresql:///d?password={REDACTED}&x=1"),
         ('"http://me@proxy:3128"', f'"http://{REDACTED}proxy:3128"'),
     ],
 )
