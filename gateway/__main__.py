@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import sys
 import warnings
@@ -18,6 +17,7 @@ from gateway.app import create_app
 from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
 from runtime import log as logs
+from runtime.signals import StopRequest, stop_request
 
 GRACE_SECONDS = 20
 """How long requests in flight may take after SIGTERM."""
@@ -36,6 +36,10 @@ log = structlog.get_logger()
 class Server(uvicorn.Server):
     """uvicorn's, with our signal handling: its own ends the process with -15, not with 0."""
 
+    def __init__(self, config: uvicorn.Config, stop: StopRequest) -> None:
+        super().__init__(config)
+        self._stop = stop
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or ():
@@ -45,19 +49,20 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._drain)
-        yield
+        drain = asyncio.create_task(self._drain())
+        try:
+            yield
+        finally:
+            drain.cancel()
 
-    def _drain(self) -> None:
-        if not self.should_exit:
-            log.info("gateway draining")
+    async def _drain(self) -> None:
+        await self._stop.wait()
+        log.info("gateway draining")
         self.should_exit = True
 
 
-async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Exits with a message where it cannot start."""
+async def run(settings: Settings, stop: StopRequest) -> None:
+    """Serves until it is told to stop, then drains. Exits with a message where it cannot start."""
     listener = _listen(settings.gateway_listen)
     server = Server(
         uvicorn.Config(
@@ -70,7 +75,8 @@ async def run(settings: Settings) -> None:
             server_header=False,
             proxy_headers=False,  # nothing here depends on where a request says it comes from
             timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+        ),
+        stop,
     )
     await server.serve(sockets=[listener])
     if not server.started:
@@ -105,13 +111,14 @@ def _warn_of_short_secret(settings: Settings) -> None:
 
 
 def main() -> None:
-    settings = load_settings()
-    logs.configure(settings.log_level, settings.log_format)
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-    # It warns of every form that it cannot read; who sent it is told, nobody else needs to know.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    _warn_of_short_secret(settings)
-    uvloop.run(run(settings))
+    with stop_request() as stop:
+        settings = load_settings()
+        logs.configure(settings.log_level, settings.log_format)
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
+        # It warns of every form that it cannot read; who sent it is told, nobody else needs to know.
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
+        _warn_of_short_secret(settings)
+        uvloop.run(run(settings, stop))
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -383,6 +383,18 @@ TEXTS: dict[str, Translations] = {
             "Try again in a few seconds. If it goes on, check that session_service is running.",
         ),
     ),
+    "UNAVAILABLE.store": Translations(
+        es=Text(
+            "El servicio de chat no puede guardar ni leer datos en este momento.",
+            "Vuelve a intentarlo en unos segundos. Si sigue así, busca la causa en el registro de"
+            " session_service: comprueba el disco y el archivo de DATABASE_URL.",
+        ),
+        en=Text(
+            "The chat service cannot store or read data right now.",
+            "Try again in a few seconds. If it goes on, look for the cause in the log of"
+            " session_service: check the disk and the file of DATABASE_URL.",
+        ),
+    ),
     "UNAVAILABLE.keys": Translations(
         es=Text(
             "No se puede comprobar tu inicio de sesión en este momento.",

@@ -1,15 +1,20 @@
-"""Structured logs: a JSON object a line, or readable lines on a terminal; the libraries' too."""
+"""Structured logs: a JSON object a line, or readable lines on a terminal; the libraries' too.
+
+Whoever writes them, no line leaves without `redaction`.
+"""
 
 import logging
 import re
 import sys
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Literal
 
 import orjson
 import structlog
+
+from runtime.redaction import redactor
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
@@ -24,11 +29,15 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 _SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
-def configure(level: LogLevel, log_format: LogFormat | None) -> None:
+def configure(
+    level: LogLevel, log_format: LogFormat | None, secrets: Iterable[str | None] = ()
+) -> None:
     """Sends all logs to standard output, as `console` on a terminal, else as `json`.
 
-    Called once per process, before anything logs.
+    Called once per process, before anything logs. `secrets` are taken out of every line, besides
+    what looks like one.
     """
+    redact = redactor(secret for secret in secrets if secret)
     console = log_format == "console" or (log_format is None and sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
@@ -46,6 +55,7 @@ def configure(level: LogLevel, log_format: LogFormat | None) -> None:
         if console
         else [_tracebacks, structlog.processors.JSONRenderer(_json)]
     )
+    rendered.append(lambda _, __, line: redact(str(line)))
     structlog.configure(
         processors=[*shared, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -69,6 +79,11 @@ def begin_request(proposed: str | None) -> str:
     name = proposed if proposed and _SANE_REQUEST_ID.fullmatch(proposed) else uuid.uuid4().hex
     request_id.set(name)
     return name
+
+
+def current_request() -> str:
+    """Returns the name of the current request; what runs in the background is named here."""
+    return request_id.get(None) or begin_request(None)
 
 
 def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

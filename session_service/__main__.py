@@ -1,24 +1,20 @@
 """`python -m session_service`: one process, settings from the environment and `.env`."""
 
-import asyncio
-import signal
 import sys
 
 import structlog
 import uvloop
 
 from runtime import log as logs
+from runtime.redaction import redactor
+from runtime.signals import StopRequest, stop_request
 from session_service import agent_builder
 from session_service.config import Settings, load_settings
 from session_service.server import CannotStart, serve
 
 
-async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Exits with a message where it cannot start."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+async def run(settings: Settings, stop: StopRequest) -> None:
+    """Serves until it is told to stop, then drains. Exits with a message where it cannot start."""
     log = structlog.get_logger()
     try:
         async with serve(settings) as server:
@@ -37,7 +33,7 @@ async def run(settings: Settings) -> None:
             log.info("session service draining")
             await server.drain()
     except CannotStart as error:
-        sys.exit(f"session_service cannot start: it {error}")
+        sys.exit(redactor(())(f"session_service cannot start: it {error}"))
 
 
 def _who_answers(settings: Settings) -> dict[str, str]:
@@ -55,9 +51,12 @@ def _is_emulator(settings: Settings) -> bool:
 
 
 def main() -> None:
-    settings = load_settings()
-    logs.configure(settings.log_level, settings.log_format)
-    uvloop.run(run(settings))
+    with stop_request() as stop:
+        settings = load_settings()
+        key = settings.openai_api_key
+        secrets = [key.get_secret_value().strip()] if key else []
+        logs.configure(settings.log_level, settings.log_format, secrets)
+        uvloop.run(run(settings, stop))
 
 
 if __name__ == "__main__":

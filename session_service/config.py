@@ -15,6 +15,8 @@ Tool = Literal["search", "file_upload", "code_interpreter"]
 
 
 def _sqlite_url(value: str) -> str:
+    if value.startswith(("postgres:", "postgresql:")):
+        raise ValueError("PostgreSQL is not supported yet; use sqlite:///path/to/file.db")
     if not value.startswith("sqlite:///") or value.removeprefix("sqlite:///") in ("", ":memory:"):
         raise ValueError("must be sqlite:///path/to/file.db (sqlite://// begins an absolute path)")
     return value
@@ -28,6 +30,8 @@ def _http_url(value: str) -> str:
         fine = False
     if not fine or re.search(r"\s", value):
         raise ValueError("must be an http:// or https:// address")
+    if re.search(r"[@?#]", value):  # a key is in OPENAI_API_KEY, and paths are put behind this
+        raise ValueError("must be an address without user name, password, query and fragment")
     return value.rstrip("/")
 
 

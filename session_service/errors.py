@@ -28,6 +28,9 @@ there. Messages are English and safe to show: what OpenAI said goes to the log, 
 from collections.abc import Mapping
 from typing import ClassVar
 
+_RETRY_SECONDS = 1.0
+"""When to try again what is unavailable for reasons of our own."""
+
 
 class ServiceError(Exception):
     """The base of all.
@@ -108,8 +111,23 @@ class RateLimited(ServiceError):
 
 
 class Unavailable(ServiceError):
+    """It will pass: the service is being stopped, or what it keeps things in cannot be used."""
+
     reason = "UNAVAILABLE"
-    message = "The session store cannot be used right now; see the log of the session service"
+    message = "The session service is being stopped; try again"
+
+    def __init__(
+        self, message: str | None = None, *, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, metadata=metadata, retry_after_seconds=_RETRY_SECONDS)
+
+
+def store_failed() -> Unavailable:
+    """Returns what every store raises when its database fails, which it logs."""
+    return Unavailable(
+        "The session store cannot be used right now; see the log of the session service",
+        metadata={"cause": "store"},
+    )
 
 
 class UpstreamError(ServiceError):

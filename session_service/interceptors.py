@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
 from runtime import log as logs
-from session_service.errors import ServiceError
+from session_service.errors import InvalidArgument, ServiceError, Unavailable
 
 STATUS_CODES = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
@@ -45,6 +46,7 @@ log = structlog.get_logger()
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behavior: TypeAlias = Callable[[Any, Context], Any]
+Deserializer: TypeAlias = Callable[[bytes], Any]
 
 _BUILD = {
     # Whether the request and the response are streams: as gRPC calls such a handler.
@@ -62,6 +64,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._limits: set[asyncio.Timeout] = set()
+
+    def cut(self) -> None:
+        """Ends all calls in flight as UNAVAILABLE: gRPC itself would end them without a reason."""
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time())
 
     async def idle(self) -> None:
         """Waits until no call of chatkit.v1 is in flight."""
@@ -80,14 +88,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return build(
             wrap(getattr(handler, kind), method.rpartition("/")[2]),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
     def _wrap_unary(self, behavior: Behavior, method: str) -> Behavior:
         async def wrapped(request: Any, context: Context) -> Any:
             async with self._call(method, context):
-                return await behavior(request, context)
+                return await behavior(_readable(request), context)
 
         return wrapped
 
@@ -96,13 +104,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # its end, as keeping the half of an answer, would be up to the garbage collector.
         async def wrapped(request: Any, context: Context) -> None:
             async with self._call(method, context):
-                responses = behavior(request, context)
+                responses = behavior(_readable(request), context)
                 if not isinstance(responses, AsyncGenerator):  # it writes them by itself
                     await responses
                     return
                 async with contextlib.aclosing(responses):
                     async for response in responses:
-                        await context.write(response)
+                        await _write(context, response)
 
         return wrapped
 
@@ -116,7 +124,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._enter()
         try:
             context.set_trailing_metadata(metadata)
-            yield
+            async with self._until_cut():
+                yield
             outcome = "OK"
             return
         except ServiceError as error:
@@ -136,6 +145,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             status.code, status.details, (*(status.trailing_metadata or ()), *metadata)
         )
 
+    @contextlib.asynccontextmanager
+    async def _until_cut(self) -> AsyncIterator[None]:
+        """Raises Unavailable when `cut` ends the call: a handler that is cancelled says nothing."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.discard(limit)
+        except TimeoutError:
+            if limit.expired():
+                raise Unavailable from None
+            raise
+
     def _enter(self) -> None:
         self._in_flight += 1
         self._idle.clear()
@@ -144,6 +168,42 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._in_flight -= 1
         if self._in_flight == 0:
             self._idle.set()
+
+
+async def _write(context: Context, response: Any) -> None:
+    try:
+        await context.write(response)
+    except grpc.aio.InternalError:  # the caller has gone, and the cancel of this is on its way
+        raise asyncio.CancelledError from None
+
+
+class _Unreadable:
+    """In the place of a message that cannot be parsed, which gRPC would take for our defect."""
+
+
+def _tolerant(deserializer: Deserializer | None) -> Deserializer | None:
+    if deserializer is None:
+        return None
+
+    def deserialize(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return deserialize
+
+
+def _readable(request: Any) -> Any:
+    """Returns a message, or a stream of them, as it is. Raises InvalidArgument, now or then."""
+    if isinstance(request, _Unreadable):
+        raise InvalidArgument("request", "is not a valid protobuf message")
+    return _readable_parts(request) if isinstance(request, AsyncIterable) else request
+
+
+async def _readable_parts(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(request)
 
 
 def _status(error: ServiceError) -> grpc.Status:

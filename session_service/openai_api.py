@@ -9,11 +9,10 @@ import itertools
 import re
 import time
 import urllib.request
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -44,6 +43,7 @@ _MAX_CONNECTIONS = 1000
 _CONNECT_SECONDS = 5.0
 _KEEPALIVE_SECONDS = 30.0
 """Below the idle time-outs of what stands in front of such APIs, usually 60 s and more."""
+_MAX_LOGGED_CHARACTERS = 300
 _LATEST_EXPIRY = 253_402_300_799
 """The end of the year 9999, where protobuf's Timestamp ends; milliseconds are beyond it."""
 
@@ -129,8 +129,11 @@ class ChatKitAPI:
                 agent_builder.announce_missing_workflow(self._today())
             raise agent_builder.workflow_not_found(self._today()) from None
         match answer:
-            case {"id": str(id_), "client_secret": str(secret), "expires_at": int(expires_at)} if (
-                0 < len(id_) <= 256 and secret and 0 < expires_at <= _LATEST_EXPIRY
+            case {"id": str(id_), "client_secret": str(secret), "expires_at": expires_at} if (
+                0 < len(id_) <= 256
+                and secret
+                and _is_integer(expires_at)
+                and 0 < expires_at <= _LATEST_EXPIRY
             ):
                 return IssuedSession(id_, secret, expires_at)
         log.error("openai answered a session that cannot be used")
@@ -166,7 +169,7 @@ class ChatKitAPI:
                     for entry in data
                     if isinstance(entry, dict)
                     and isinstance(entry.get("id"), str)
-                    and isinstance(entry.get("created_at"), int)
+                    and _is_integer(entry.get("created_at"))
                 )
                 return Page(entries, has_more and bool(entries))
         log.error("openai answered a list that cannot be used")
@@ -190,8 +193,10 @@ class ChatKitAPI:
                     try:
                         answer = await self._send(method, path, content, params)
                     except aiohttp.ClientResponseError as error:
-                        # An answer, but not HTTP: OpenAI may have done what was asked.
-                        log.error("openai answered nonsense", path=path, error=error.message)
+                        # An answer, but not HTTP: OpenAI may have done what was asked. What the
+                        # error says quotes it, perhaps half of a client secret.
+                        name = type(error).__name__
+                        log.error("openai answered nonsense", path=path, error=name)
                         raise UpstreamUnavailable from None
                     except _CONNECTION_ERRORS as error:
                         # The cause: httpx-aiohttp calls a dropped connection a ConnectTimeout.
@@ -225,8 +230,7 @@ class ChatKitAPI:
         started = time.perf_counter()
         headers = {
             "Authorization": f"Bearer {usable_key(self._api_key)}",
-            # What runs in the background has a name as well.
-            "X-Client-Request-Id": logs.request_id.get(None) or uuid.uuid4().hex,
+            "X-Client-Request-Id": logs.current_request(),
         }
         if method == "POST":  # where there is no content, aiohttp would say that it is bytes
             headers["Content-Type"] = "application/json"
@@ -234,7 +238,7 @@ class ChatKitAPI:
             method, path, content=content, params=params, headers=headers
         ) as response:
             answer = Answer(response.status_code, response.headers, await _read(response))
-        problem = {} if answer.status < 400 else self._problem(answer)
+        problem = {} if answer.status < 400 else _problem(answer)
         (log.warning if problem else log.info)(
             "openai answered",
             method=method,
@@ -245,14 +249,6 @@ class ChatKitAPI:
             **problem,
         )
         return answer
-
-    def _problem(self, answer: Answer) -> dict[str, object]:
-        """Returns what OpenAI says of an error, for the log, without the key that it may quote."""
-        error = answer.error()
-        said = {key: error.get(key) for key in ("type", "code", "param")}
-        if answer.status != 401 and self._api_key:
-            said["message"] = str(error.get("message"))[:300].replace(self._api_key, "[key]")
-        return {"error": said}
 
 
 @asynccontextmanager
@@ -320,3 +316,20 @@ async def _read(response: httpx.Response) -> bytes:
         log.warning("openai's answer is too large", limit_bytes=_MAX_ANSWER_BYTES)
         return b""
     return b"".join(chunks)
+
+
+def _problem(answer: Answer) -> dict[str, object]:
+    """Returns what OpenAI says of an error; secrets in it are the log's to take out.
+
+    What it says of a wrong key is left out, as it quotes most of it.
+    """
+    error = answer.error()
+    said = {key: error.get(key) for key in ("type", "code", "param")}
+    if answer.status != 401 and "message" in error:
+        said["message"] = str(error["message"])[:_MAX_LOGGED_CHARACTERS]
+    return {"error": said if error else "none that can be read"}
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    """JSON's true is none, though Python's is."""
+    return isinstance(value, int) and not isinstance(value, bool)

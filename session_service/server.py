@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Server:
     async def drain(self) -> None:
         """Takes no more calls and finishes those that have begun, for `GRACE_SECONDS` at most."""
         await self._health.enter_graceful_shutdown()
-        stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS))
+        stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS + _LAST_BYTES_SECONDS))
         await asyncio.sleep(0)  # so that it refuses new calls from here on
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
@@ -81,6 +82,7 @@ class Server:
                 await self._calls.idle()
                 await self._sessions.drain()
                 await self._cancellations.drain()
+        self._calls.cut()
         # Those who watch our health would stay for ever; the others have to send their answers.
         await self._grpc.stop(_LAST_BYTES_SECONDS)
         await stopping
@@ -135,14 +137,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
             conversations.add_to(server)
             names.append(conversations.name)
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
-        try:
-            port = server.add_insecure_port(settings.session_service_listen)
-        except RuntimeError as error:
-            address = settings.session_service_listen
-            raise CannotStart(
-                f"cannot listen on {address}: it is in use or not an address of this machine;"
-                " choose another with SESSION_SERVICE_LISTEN"
-            ) from error
+        port = await _listen(server, settings.session_service_listen)
         await server.start()
         stack.push_async_callback(server.stop, None)
         for name in ("", *names):
@@ -179,6 +174,35 @@ async def _open_conversations(
     except OSError as error:
         directory = settings.chatkit_attachments_dir
         raise CannotStart(f"cannot keep attachments in {directory}: {error}") from error
+
+
+async def _listen(server: grpc.aio.Server, address: str) -> int:
+    host, _, port = address.rpartition(":")
+    try:
+        # gRPC writes a line of its own when it cannot, and tells us less than the system does.
+        await asyncio.to_thread(_check_address, host.strip("[]"), int(port))
+        return server.add_insecure_port(address)
+    except (OSError, RuntimeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is in use"
+        raise CannotStart(
+            f"cannot listen on {address}: {cause}; choose another with SESSION_SERVICE_LISTEN"
+        ) from error
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raises OSError where it is in use or not an address of this machine."""
+    failure: OSError | None = None
+    for family, kind, protocol, _, endpoint in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(endpoint)
+                return  # gRPC is content with one address of several, too
+            except OSError as error:
+                failure = error
+    raise failure or OSError("it has no address")
 
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:

@@ -75,7 +75,11 @@ def status_of(session: Session, at_ms: int) -> Status:
 
 def time_to_work(seconds: float) -> float:
     """Returns how long work may take so that its outcome is told before `seconds` are over."""
-    return seconds - min(seconds * _MARGIN, _MAX_MARGIN_SECONDS)
+    return seconds - _margin(seconds)
+
+
+def _margin(seconds: float) -> float:
+    return min(seconds * _MARGIN, _MAX_MARGIN_SECONDS)
 
 
 def check_id(name: str, value: str) -> None:
@@ -132,8 +136,10 @@ class Sessions:
             previous = await self._refreshable(*key)
             if key not in self._refreshes:
                 self._start_refresh(key, previous)
+        # Longer than the refresh itself, so that a failure is counted when its callers hear of it.
+        patience = _margin(deadline - asyncio.get_running_loop().time()) / 2
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline + patience):
                 # The browser tab that came first may close; the others still want the answer.
                 return await asyncio.shield(self._refreshes[key])
         except TimeoutError:
@@ -212,9 +218,7 @@ class Sessions:
         return session
 
     def _start_refresh(self, key: tuple[str, bytes], previous: Session) -> None:
-        # Before its callers', so that a failure is counted when they hear of it.
-        seconds = time_to_work(time_to_work(self._timeout_seconds))
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = asyncio.get_running_loop().time() + time_to_work(self._timeout_seconds)
         refresh = asyncio.create_task(
             self._issue(previous.user_id, previous.state_variables, previous, deadline)
         )
@@ -264,7 +268,7 @@ class Sessions:
             raise UpstreamUnavailable from None
         except (SessionDeleted, Unavailable):
             if session.mode == "hosted":
-                self._cancellations.start([session.id])
+                self._cancellations.start_unkept(session.id, session.expires_ms)
             raise
 
     @contextlib.asynccontextmanager

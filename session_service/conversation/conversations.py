@@ -18,7 +18,7 @@ from chatkit.types import (
 )
 
 from runtime import log as logs
-from session_service.cancellations import Cancellations
+from session_service.cancellations import FIRST_RETRY_MS, Cancellations
 from session_service.conversation import requests
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.chat_server import ChatServer
@@ -113,7 +113,8 @@ class Conversations:
         """Deletes all that is kept of a user, at OpenAI too as far as it will."""
         check_id("user_id", user_id)
         await self._streams.end_user(user_id)
-        deleted = await self._store.delete_user(user_id, now_ms())
+        at_ms = now_ms()
+        deleted = await self._store.delete_user(user_id, at_ms, at_ms + FIRST_RETRY_MS)
         self._cancellations.start(deleted.to_cancel)
         await self._attachments.discard(deleted.attachments)
         return deleted

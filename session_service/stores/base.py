@@ -182,6 +182,9 @@ class Store(Protocol):
     async def rollup(self, user_id: str | None, now_ms: int, first_day: int) -> Rollup:
         """Returns the counters of a user or of everybody, at the same cost for any number."""
 
+    async def cancel_later(self, session_id: str, expires_ms: int, cancel_again_ms: int) -> None:
+        """OpenAI has to cancel a session that is not kept here: due as after `delete`."""
+
     async def claim_cancels(self, now_ms: int, again_ms: int, limit: int) -> Sequence[str]:
         """Returns sessions that OpenAI still has to cancel; they become due again at `again_ms`."""
 
@@ -226,7 +229,9 @@ class Store(Protocol):
     async def usage_counted(
         self, user: UsageUser, at_ms: int, next_ms: int | None, idle_rounds: int
     ) -> None:
-        """Their messages are counted as of `at_ms`; due next then or, None, at the next session.
+        """Their messages were looked at, at `at_ms`; due next then or, None, at the next session.
 
-        Who has got a session since they were claimed stays due for that.
+        They count as complete up to then or, if a thread was looked at before, up to when that was;
+        not at all while one was never read to its end. Who has got a session since they were
+        claimed stays due for that.
         """

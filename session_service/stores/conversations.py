@@ -166,8 +166,10 @@ class ConversationStore(Protocol):
     async def idle_threads(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         """Returns (user, thread) of threads to which nothing was added since then, oldest first."""
 
-    async def delete_user(self, user_id: str, at_ms: int) -> Deleted:
+    async def delete_user(self, user_id: str, at_ms: int, cancel_again_ms: int) -> Deleted:
         """Deletes all of a user: sessions and their own statistics too. What counts all stays.
+
+        What OpenAI has to cancel is due for another try at `cancel_again_ms`, as after a `delete`.
 
         Their sessions count as active there until they would have ended.
         """

@@ -90,15 +90,11 @@ class SQLiteStore:
             ended_ms = max(at_ms, created_ms)  # the clock may have been set back
             chain = "(id = ?1 OR (root_id = ?1 AND refreshed_from IS NOT NULL))"
             db.execute(f"UPDATE sessions SET deleted_ms = ?2 WHERE {chain}", (root_id, ended_ms))
-            to_cancel = db.execute(
-                f"UPDATE sessions SET cancel_ms = ?2 WHERE {chain} AND expires_ms > ?3"
-                " AND mode = 'hosted' RETURNING id",
-                (root_id, cancel_again_ms, at_ms),
-            ).fetchall()
+            to_cancel = sessions.cancel_later(db, chain, root_id, at_ms, cancel_again_ms)
             rollups.add_to_totals(db, user_id, deleted=1, duration_ms=ended_ms - ends_ms)
             rollups.active_at(db, user_id, at_ms)
             rollups.remove_ending(db, user_id, ends_ms)
-            return [session_id for (session_id,) in to_cancel]
+            return to_cancel
 
         return await self._database.write(work)
 
@@ -130,17 +126,22 @@ class SQLiteStore:
             lambda db: [sessions.from_row(row) for row in db.execute(sql, (*parameters, limit))]
         )
 
+    async def cancel_later(self, session_id: str, expires_ms: int, cancel_again_ms: int) -> None:
+        await self._database.write(
+            lambda db: db.execute(
+                "INSERT INTO cancels (session_id, due_ms, expires_ms) VALUES (?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (session_id, cancel_again_ms, expires_ms),
+            )
+        )
+
     async def claim_cancels(self, now_ms: int, again_ms: int, limit: int) -> Sequence[str]:
         def work(db: sqlite3.Connection) -> Sequence[str]:
-            db.execute(
-                "UPDATE sessions SET cancel_ms = NULL"
-                " WHERE cancel_ms IS NOT NULL AND expires_ms <= ?",
-                (now_ms,),
-            )
+            db.execute("DELETE FROM cancels WHERE expires_ms <= ?", (now_ms,))
             due = db.execute(
-                "UPDATE sessions SET cancel_ms = ? WHERE id IN"
-                " (SELECT id FROM sessions WHERE cancel_ms <= ? ORDER BY cancel_ms LIMIT ?)"
-                " RETURNING id",
+                "UPDATE cancels SET due_ms = ? WHERE session_id IN"
+                " (SELECT session_id FROM cancels WHERE due_ms <= ? ORDER BY due_ms LIMIT ?)"
+                " RETURNING session_id",
                 (again_ms, now_ms, limit),
             )
             return [session_id for (session_id,) in due]
@@ -149,9 +150,7 @@ class SQLiteStore:
 
     async def cancelled(self, session_id: str) -> None:
         await self._database.write(
-            lambda db: db.execute(
-                "UPDATE sessions SET cancel_ms = NULL WHERE id = ?", (session_id,)
-            )
+            lambda db: db.execute("DELETE FROM cancels WHERE session_id = ?", (session_id,))
         )
 
     # Statistics
@@ -287,6 +286,12 @@ class SQLiteStore:
                 " WHERE user_id = ? AND due_ms = ?",
                 (next_ms, idle_rounds, user.user_id, user.due_ms),
             )
-            rollups.messages_counted(db, user.user_id, at_ms)
+            (looked_ms,) = db.execute(
+                "SELECT min(checked_ms) FROM usage_threads WHERE user_id = ? AND NOT gone",
+                (user.user_id,),
+            ).fetchone()
+            complete_ms = at_ms if looked_ms is None else min(at_ms, looked_ms)
+            if complete_ms:
+                rollups.messages_counted(db, user.user_id, complete_ms)
 
         await self._database.write(work)

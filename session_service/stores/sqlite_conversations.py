@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from session_service.errors import AttachmentNotFound, ThreadNotFound
 from session_service.stores import sqlite_rollups as rollups
+from session_service.stores import sqlite_sessions as sessions
 from session_service.stores.base import DAY_MS
 from session_service.stores.conversations import (
     ANSWERED,
@@ -285,13 +286,15 @@ class SQLiteConversationStore:
 
     # Users
 
-    async def delete_user(self, user_id: str, at_ms: int) -> Deleted:
+    async def delete_user(self, user_id: str, at_ms: int, cancel_again_ms: int) -> Deleted:
         def work(db: sqlite3.Connection) -> Deleted:
-            to_cancel = db.execute(
-                "SELECT id FROM sessions WHERE user_id = ? AND expires_ms > ? AND mode = 'hosted'"
-                " AND (deleted_ms IS NULL OR cancel_ms IS NOT NULL)",
-                (user_id, at_ms),
-            ).fetchall()
+            to_cancel = sessions.cancel_later(
+                db,
+                "user_id = ?1 AND (deleted_ms IS NULL OR id IN (SELECT session_id FROM cancels))",
+                user_id,
+                at_ms,
+                cancel_again_ms,
+            )
             (chains,) = db.execute(
                 "SELECT count(*) FROM sessions WHERE user_id = ? AND refreshed_from IS NULL",
                 (user_id,),
@@ -315,7 +318,7 @@ class SQLiteConversationStore:
                 sessions=chains,
                 threads=threads.rowcount,
                 attachments=[_attachment(row) for row in attachments],
-                to_cancel=[session_id for (session_id,) in to_cancel],
+                to_cancel=to_cancel,
             )
 
         return await self._database.write(work)

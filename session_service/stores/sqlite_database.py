@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import structlog
 
-from session_service.errors import Unavailable
+from session_service.errors import store_failed
 from session_service.stores.group_commit import GroupCommitWriter
 from session_service.stores.sqlite_schema import migrate
 
@@ -89,7 +89,7 @@ def _driver_errors() -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         log.error("store failed", error=f"{type(error).__name__}: {error}")
-        raise Unavailable from error
+        raise store_failed() from error
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -182,6 +182,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX turns_by_user ON turns (user_id, started_ms)",
     ),
+    # What OpenAI still has to cancel, also where the session was never kept, or is gone with its
+    # user.
+    (
+        """
+        CREATE TABLE cancels (
+            session_id TEXT PRIMARY KEY,
+            due_ms     INTEGER NOT NULL,
+            expires_ms INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX cancels_due ON cancels (due_ms)",
+        "INSERT INTO cancels SELECT id, cancel_ms, expires_ms FROM sessions"
+        " WHERE cancel_ms IS NOT NULL",
+        "DROP INDEX sessions_to_cancel",
+        "ALTER TABLE sessions DROP COLUMN cancel_ms",
+    ),
 )
 
 

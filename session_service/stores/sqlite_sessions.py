@@ -45,6 +45,20 @@ def insert(db: sqlite3.Connection, session: Session, secret_hash: bytes) -> None
     )
 
 
+def cancel_later(
+    db: sqlite3.Connection, where: str, value: str, at_ms: int, cancel_again_ms: int
+) -> list[str]:
+    """Returns the sessions that OpenAI has to cancel, and remembers them; `where` has `?1`."""
+    rows = db.execute(
+        "INSERT INTO cancels (session_id, due_ms, expires_ms)"
+        f" SELECT id, ?2, expires_ms FROM sessions WHERE {where} AND expires_ms > ?3"
+        " AND mode = 'hosted' ON CONFLICT DO UPDATE SET due_ms = excluded.due_ms"
+        " RETURNING session_id",
+        (value, cancel_again_ms, at_ms),
+    )
+    return [session_id for (session_id,) in rows.fetchall()]
+
+
 def select(db: sqlite3.Connection, where: str, value: str | bytes) -> Session | None:
     row = db.execute(f"SELECT {COLUMNS} FROM sessions WHERE {where}", (value,)).fetchone()
     return from_row(row) if row else None

@@ -143,6 +143,15 @@ class CancelsContract:
         await store.cancelled("a")
         assert not await store.claim_cancels(NOON + 99, NOON + 100, 10)
 
+    async def test_a_session_that_is_not_kept_is_due_like_any(self, store: Store) -> None:
+        for _ in range(2):
+            await store.cancel_later("a", NOON + 20, NOON + 5)
+        assert await store.get("a") is None
+        assert not await store.claim_cancels(NOON + 4, NOON + 5, 10)
+        for at in (NOON + 5, NOON + 10):
+            assert await store.claim_cancels(at, at + 5, 10) == ["a"]
+        assert not await store.claim_cancels(NOON + 20, NOON + 21, 10)
+
     async def test_an_expired_session_is_not_due(self, store: Store) -> None:
         await add(store, "a")
         await store.delete("a", NOON, NOON + 5)
@@ -289,6 +298,28 @@ class UsageContract:
             await store.usage_counted(user, NOON + number, None, 0)
         for name, at in (("7", NOON), ("8", NOON + 1), (None, NOON + 1)):
             assert (await everything(store, name)).totals.messages_updated_ms == at
+
+    async def test_messages_are_complete_as_of_the_thread_looked_at_longest_ago(
+        self, store: Store
+    ) -> None:
+        await add(store, "a", "7")
+        (user,) = await store.claim_usage(NOON, NOON + 30, 10)
+        await store.add_threads("7", ["t1", "t2", "t3"])
+
+        async def complete(at: int) -> int | None:
+            await store.usage_counted(user, at, None, 0)
+            return (await everything(store, "7")).totals.messages_updated_ms
+
+        assert await complete(NOON) is None
+        await store.count_messages("7", UsageThread("t1", ""), "i", [], NOON + 1)
+        await store.count_messages("7", UsageThread("t2", ""), "i", [], NOON + 2, has_more=True)
+        await store.thread_is_gone("7", "t3")
+        assert await complete(NOON + 2) is None
+        await store.count_messages("7", UsageThread("t2", "i"), "j", [], NOON + 3)
+        assert await complete(NOON + 4) == NOON + 1
+        await store.count_messages("7", UsageThread("t1", "i"), "i", [], NOON + 5)
+        assert await complete(NOON + 4) == NOON + 3
+        assert await complete(NOON + 2) == NOON + 3
 
     async def test_threads_are_known_to_their_user(self, store: Store) -> None:
         await store.add_threads("7", ["t1", "t2"])

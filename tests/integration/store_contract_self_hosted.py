@@ -231,7 +231,7 @@ class DeleteUserContract:
         attachments = await self.fill(store, "7")
         await self.fill(store, "8")
         theirs = await everything(store, "8")
-        deleted = await store.conversations.delete_user("7", NOON + 5)
+        deleted = await store.conversations.delete_user("7", NOON + 5, NOON + 20)
         assert (deleted.sessions, deleted.threads) == (3, 1)
         assert sorted(deleted.attachments, key=lambda a: a.id) == attachments
         assert sorted(deleted.to_cancel) == ["a7", "b7", "d7"]
@@ -248,6 +248,9 @@ class DeleteUserContract:
         due = await store.claim_usage(NOON + DAY_MS, NOON + DAY_MS, 10)
         assert [user.user_id for user in due] == ["8"]
         assert await store.claim_cancels(NOON + 5, NOON + 9, 10) == ["d8"]
+        # But for what OpenAI still has to hear: theirs it would keep alive.
+        again = await store.claim_cancels(NOON + 20, NOON + 29, 10)
+        assert sorted(again) == ["a7", "b7", "d7", "d8"]
 
         assert await everything(store, "8") == theirs
         assert len(await store.list("8", 10, None)) == 4
@@ -263,27 +266,29 @@ class DeleteUserContract:
         await self.fill(store, "8")
         at = NOON + 5 + later
         before = await everything(store, None, at)
-        await store.conversations.delete_user("7", NOON + 5)
+        await store.conversations.delete_user("7", NOON + 5, NOON + 20)
         assert await everything(store, None, at) == before
         assert before.active == (4 if later < LIFETIME - 5 else 0)
 
     async def test_what_is_expired_or_cancelled_is_not_to_be_cancelled(self, store: Store) -> None:
         await self.fill(store, "7")
         await store.cancelled("d7")
-        deleted = await store.conversations.delete_user("7", NOON + LIFETIME)
+        deleted = await store.conversations.delete_user("7", NOON + LIFETIME, NOON + 20)
         assert deleted.to_cancel == ["b7"]
 
     async def test_whom_nobody_knows_can_be_deleted(self, store: Store) -> None:
         await self.fill(store, "7")
-        await store.conversations.delete_user("7", NOON + 5)
+        await store.conversations.delete_user("7", NOON + 5, NOON + 20)
         before = await everything(store, None)
         for user in ("7", "9"):
-            assert await store.conversations.delete_user(user, NOON) == Deleted(0, 0, [], [])
+            assert await store.conversations.delete_user(user, NOON, NOON + 20) == Deleted(
+                0, 0, [], []
+            )
         assert await everything(store, None) == before
 
     async def test_a_session_that_went_with_its_user_is_gone_for_good(self, store: Store) -> None:
         first = await add(store, "a")
-        await store.conversations.delete_user("7", NOON)
+        await store.conversations.delete_user("7", NOON, NOON + 20)
         late = new_session("b", at=NOON + 1, refreshes=first)
         assert not await store.replace(late, secret_hash("b"))
         assert not await store.delete("a", NOON + 1, NOON + 2)
@@ -293,7 +298,7 @@ class DeleteUserContract:
 
     async def test_who_comes_back_begins_at_nothing(self, store: Store) -> None:
         await self.fill(store, "7")
-        await store.conversations.delete_user("7", NOON + 5)
+        await store.conversations.delete_user("7", NOON + 5, NOON + 20)
         await add(store, "again", at=NOON + 9)
         rollup = await everything(store, "7", NOON + 9)
         assert (rollup.totals.sessions, rollup.totals.turns, rollup.active) == (1, 0, 1)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
+from google.protobuf.message import DecodeError
 from structlog.testing import capture_logs
 
 from runtime import log as logs
@@ -29,10 +30,10 @@ class Running:
         self._channel: Any = channel
         self.interceptor = interceptor
 
-    def begin(self, kind: str) -> Any:
+    def begin(self, kind: str, first: bytes = b"1") -> Any:
         """Begins a call, and returns it."""
         method = getattr(self._channel, kind)(f"/{SERVICE}/{kind}")
-        request = parts(b"1", b"2") if kind.startswith("stream") else b"1"
+        request = parts(first, b"2") if kind.startswith("stream") else first
         return method(request, metadata=(ID,))
 
 
@@ -93,10 +94,15 @@ BUILD: dict[str, Any] = {
 
 
 @asynccontextmanager
-async def serving(**behaviors: Behavior) -> AsyncIterator[Running]:
+async def serving(
+    deserializer: Callable[[bytes], bytes] | None = None, /, **behaviors: Behavior
+) -> AsyncIterator[Running]:
     interceptor = CallInterceptor()
     server = grpc.aio.server(interceptors=[interceptor])
-    handlers = {kind: BUILD[kind](behavior) for kind, behavior in behaviors.items()}
+    handlers = {
+        kind: BUILD[kind](behavior, request_deserializer=deserializer)
+        for kind, behavior in behaviors.items()
+    }
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -240,6 +246,51 @@ async def test_an_upload_that_is_cancelled_is_logged_as_that() -> None:
             call.cancel()
             await asyncio.wait_for(running.interceptor.idle(), 5)
         assert outcomes(captured) == [("stream_unary", "CANCELLED")]
+
+
+@pytest.mark.parametrize("kind", ECHOES)
+async def test_a_call_that_is_cut_hears_why(kind: str) -> None:
+    begun = asyncio.Event()
+
+    async def hang(request: Any, context: Context) -> bytes:
+        begun.set()
+        await asyncio.Event().wait()
+        return b""
+
+    async def hang_after_a_part(request: Any, context: Context) -> AsyncIterator[bytes]:
+        yield b"the first"
+        yield await hang(request, context)
+
+    behavior = hang_after_a_part if kind.endswith("stream") else hang
+    async with serving(**{kind: behavior}) as running:
+        with capture_logs() as captured:
+            answers = asyncio.create_task(answers_of(running.begin(kind)))
+            await asyncio.wait_for(begun.wait(), 5)
+            running.interceptor.cut()
+            with refused("UNAVAILABLE") as refusal:
+                await asyncio.wait_for(answers, 5)
+            await running.interceptor.idle()
+        assert refusal.details.retry_after_seconds == 1
+        assert refusal.trailing["x-request-id"] == "req-of-this-test"
+        assert outcomes(captured) == [(kind, "UNAVAILABLE")]
+
+
+def picky(data: bytes) -> bytes:
+    if data == b"2":
+        raise DecodeError("no message")
+    return data
+
+
+@pytest.mark.parametrize("kind", ECHOES)
+async def test_a_message_that_cannot_be_parsed_is_the_callers_mistake(kind: str) -> None:
+    async with serving(picky, **ECHOES) as running:
+        with capture_logs() as captured:
+            with refused("INVALID_ARGUMENT") as refusal:
+                await answers_of(running.begin(kind, b"2"))
+            await running.interceptor.idle()
+        assert refusal.details.field_violations.keys() == {"request"}
+        assert outcomes(captured) == [(kind, "INVALID_ARGUMENT")]
+        assert not [line for line in captured if line["log_level"] == "error"]
 
 
 async def test_a_stream_is_in_flight_until_it_has_ended() -> None:

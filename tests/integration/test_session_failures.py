@@ -213,6 +213,8 @@ async def test_a_store_that_cannot_write_is_unavailable_and_openais_session_canc
         with locked(str(tmp_path / "chatkit.db")), refused("UNAVAILABLE") as refusal:
             await impatient.create()
         assert "locked" not in refusal.message
+        assert refusal.details.metadata == {"cause": "store"}
+        assert refusal.details.retry_after_seconds == 1
 
         async def cancelled() -> bool:
             return len(await emulator.requests("sessions.cancel")) == 1

@@ -138,6 +138,11 @@ BAD = {
         "http://h:80x/v1",
         "http://a b/",
         "http://h:99999",
+        "https://me:pass@api.openai.com/v1",
+        "https://me@api.openai.com/v1",
+        "https://api.openai.com/v1?key=1",
+        "https://api.openai.com/v1?",
+        "https://api.openai.com/v1#a",
     ],
     "CHATKIT_MODE": ["x", "Hosted", "self-hosted"],
     "SESSION_SERVICE_LISTEN": [
@@ -148,7 +153,13 @@ BAD = {
         ":1",
         "a b:1",
     ],
-    "DATABASE_URL": ["data/chatkit.db", "sqlite:///", "sqlite:///:memory:", "mysql://x/y"],
+    "DATABASE_URL": [
+        "data/chatkit.db",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "mysql://x/y",
+        "postgresql://h/d",
+    ],
     "CHATKIT_TIMEOUT_SECONDS": ["0", "-1", "nan", "inf", "601", "soon"],
     "CHATKIT_MAX_MESSAGES": ["0", "-1", "1.5", "many"],
     "CHATKIT_TOOLS": ["search,magic", "SEARCH"],
@@ -185,8 +196,53 @@ def test_what_a_setting_held_is_not_in_the_message(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_key_in_the_place_of_a_port_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    for value in ("https://api.openai.com:sk-proj-secret/v1", "https://me:sk-secret@/v1"):
+    for value in (
+        "https://api.openai.com:sk-proj-secret/v1",
+        "https://me:sk-secret@/v1",
+        "https://me:sk-secret@api.openai.com/v1",
+        "https://api.openai.com/v1?key=sk-secret",
+    ):
         assert "secret" not in complaint(monkeypatch, OPENAI_BASE_URL=value)
+
+
+SENTENCES = {
+    ("CHATKIT_TIMEOUT_SECONDS", "soon"): "must be a number",
+    ("CHATKIT_TIMEOUT_SECONDS", "nan"): "must be a number, 600 or less",
+    ("CHATKIT_TIMEOUT_SECONDS", "0"): "must be a number above 0",
+    ("CHATKIT_TIMEOUT_SECONDS", "601"): "must be a number, 600 or less",
+    ("CHATKIT_USAGE_SYNC_SECONDS", "-1"): "must be a number, 0 or more",
+    ("CHATKIT_MAX_MESSAGES", "1.5"): "must be a whole number",
+    ("CHATKIT_MODE", "x"): "must be hosted or self_hosted",
+    ("CHATKIT_TOOLS", "search,magic"): ("entry 2 must be search, file_upload or code_interpreter"),
+    ("DATABASE_URL", "postgresql://u:p@h/d"): (
+        "PostgreSQL is not supported yet; use sqlite:///path/to/file.db"
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), SENTENCES)
+def test_what_is_wrong_is_said_in_plain_words(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = complaint(monkeypatch, **{name: value})
+    assert said.splitlines()[1:] == [f"  {name}: {SENTENCES[name, value]}"]
+
+
+def test_each_bad_entry_of_a_list_is_named_by_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = complaint(monkeypatch, CHATKIT_TOOLS="magic,search,spells")
+    assert [line.split(" must")[0].strip() for line in said.splitlines()[1:]] == [
+        "CHATKIT_TOOLS: entry 1",
+        "CHATKIT_TOOLS: entry 3",
+    ]
+
+
+def test_no_bad_setting_is_answered_in_the_words_of_a_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, values in BAD.items():
+        for value in values:
+            assert "Input should" not in complaint(monkeypatch, **{name: value})
+        monkeypatch.delenv(name)
 
 
 def test_a_key_is_not_shown_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
