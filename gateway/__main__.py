@@ -115,7 +115,7 @@ def main() -> None:
         settings = load_settings()
         logs.configure(settings.log_level, settings.log_format)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
-        # It warns of every form that it cannot read; who sent it is told, nobody else needs to know.
+        # It warns of every form that it cannot read: who sent it is told, nobody else has to be.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         _warn_of_short_secret(settings)
         uvloop.run(run(settings, stop))

@@ -140,7 +140,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         port = await _listen(server, settings.session_service_listen)
         await server.start()
         stack.push_async_callback(server.stop, None)
-        for name in ("", *names):
+        for name in (*names, ""):  # the one for all is last: what it says holds for each
             await health.set(name, health_pb2.HealthCheckResponse.SERVING)
         yield Server(port, server, health, calls, sessions, cancellations, streams)
 
