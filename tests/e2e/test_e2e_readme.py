@@ -44,7 +44,7 @@ def shell(script: str, system: System, directory: Path, **variables: str) -> str
     """Runs a block as a person would paste it; a curl that fails, fails it. Returns its output."""
     (directory / ".curlrc").write_text("fail\nsilent\nshow-error\n")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script.replace(GATEWAY, system.url)],
+        ["bash", "-euc", script.replace(GATEWAY, system.url)],
         cwd=REPOSITORY,
         env=processes.environment(CURL_HOME=str(directory), TOKEN=system.token, **variables),
         capture_output=True,
