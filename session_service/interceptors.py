@@ -108,9 +108,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if not isinstance(responses, AsyncGenerator):  # it writes them by itself
                     await responses
                     return
-                async with contextlib.aclosing(responses):
+                try:
                     async for response in responses:
                         await _write(context, response)
+                finally:
+                    await _close(responses)
 
         return wrapped
 
@@ -204,6 +206,19 @@ def _readable(request: Any) -> Any:
 async def _readable_parts(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _readable(request)
+
+
+async def _close(responses: AsyncGenerator[Any, None]) -> None:
+    """Lets a generator finish what it has to, though the call may be cancelled meanwhile.
+
+    When a client leaves, a write may fail shortly before gRPC cancels the call.
+    """
+    closing = asyncio.ensure_future(responses.aclose())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait((closing,))
+        raise
 
 
 def _status(error: ServiceError) -> grpc.Status:
