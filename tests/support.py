@@ -19,7 +19,7 @@ from protos.chatkit.v1.errors import ErrorDetails, details_of
 from protos.chatkit.v1.session_service_pb2_grpc import SessionServiceStub
 from session_service.config import Settings
 from session_service.interceptors import STATUS_CODES
-from session_service.openai_emulator import create_emulator
+from session_service.openai_emulator.app import create_emulator
 from session_service.server import Server
 from session_service.server import serve as serve_sessions
 
@@ -67,14 +67,14 @@ class Emulator:
         self.url = f"{http.base_url}".rstrip("/") + "/v1"
 
     async def fail(self, operation: str, **failure: Any) -> None:
-        """Lets the next request of `operation` fail, see session_service/openai_emulator.py."""
+        """Lets the next request of `operation` fail, see session_service/openai_emulator."""
         await self._post("/_emulator/failures", {"operation": operation, **failure})
 
     async def heal(self) -> None:
         (await self._http.delete("/_emulator/failures")).raise_for_status()
 
     async def answer(self, **shape: Any) -> None:
-        """Shapes the message of the next response, see session_service/openai_emulator.py."""
+        """Shapes the message of the next response, see session_service/openai_emulator."""
         await self._post("/_emulator/answers", shape)
 
     async def answers(self, **shape: Any) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 
-from session_service.openai_emulator import create_emulator
+from session_service.openai_emulator.app import create_emulator
 from tests.support import serve
 
 HEADERS = {"Authorization": "Bearer sk-test", "OpenAI-Beta": "chatkit_beta=v1"}

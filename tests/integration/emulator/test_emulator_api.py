@@ -9,7 +9,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.beta.chatkit import ChatKitThread
 
-from session_service.openai_emulator import create_emulator
+from session_service.openai_emulator.app import create_emulator
 from tests.integration.emulator.conftest import (
     BODY,
     ITEM_TYPES,

@@ -8,7 +8,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from session_service.openai_emulator import create_emulator
+from session_service.openai_emulator.app import create_emulator
 from tests.integration.emulator.conftest import fail, last_request, sdk
 from tests.support import serve
 

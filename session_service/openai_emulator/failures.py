@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from session_service.openai_emulator_errors import JSON, Strict, masked, typical_error
+from session_service.openai_emulator.errors import JSON, Strict, masked, typical_error
 
 CONTROL = "/_emulator"
 _EXCHANGE = "openai_emulator.exchange"

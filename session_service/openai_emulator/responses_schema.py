@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from session_service.openai_emulator_errors import (
+from session_service.openai_emulator.errors import (
     JSON,
     APIError,
     NonEmpty,

@@ -8,22 +8,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from session_service.openai_emulator_answers import AnswerShape, answer, prompt_of
-from session_service.openai_emulator_errors import JSON, APIError, parse
-from session_service.openai_emulator_failures import (
+from session_service.openai_emulator.answers import AnswerShape, answer, prompt_of
+from session_service.openai_emulator.errors import JSON, APIError, parse
+from session_service.openai_emulator.failures import (
     Exchange,
     client_left,
     exchange_of,
     use_up,
 )
-from session_service.openai_emulator_responses_input import check_calls, check_files, check_input
-from session_service.openai_emulator_responses_schema import (
+from session_service.openai_emulator.responses_input import check_calls, check_files, check_input
+from session_service.openai_emulator.responses_schema import (
     ResponseRequest,
     check_consistency,
     check_tool_choice,
     check_tools,
 )
-from session_service.openai_emulator_turn import Turn
+from session_service.openai_emulator.turn import Turn
 
 _REMEMBERED_RESPONSES = 10_000
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from session_service.openai_emulator_errors import NonEmpty, Omittable, Positive, Strict
+from session_service.openai_emulator.errors import NonEmpty, Omittable, Positive, Strict
 
 
 def _state_value(value: object) -> object:

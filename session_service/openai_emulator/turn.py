@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 
-from session_service.openai_emulator_answers import AnswerShape, Message, ToolCall, web_search_call
-from session_service.openai_emulator_errors import JSON, APIError, typical_error
-from session_service.openai_emulator_failures import Exchange
-from session_service.openai_emulator_responses_schema import ResponseRequest
+from session_service.openai_emulator.answers import AnswerShape, Message, ToolCall, web_search_call
+from session_service.openai_emulator.errors import JSON, APIError, typical_error
+from session_service.openai_emulator.failures import Exchange
+from session_service.openai_emulator.responses_schema import ResponseRequest
 
 Sink = Callable[[bytes], Awaitable[None]]
 

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from session_service.openai_emulator_errors import (
+from session_service.openai_emulator.errors import (
     JSON,
     APIError,
     missing_parameter,
     unsupported_value,
 )
-from session_service.openai_emulator_failures import exchange_of
-from session_service.openai_emulator_upload import read_upload
+from session_service.openai_emulator.failures import exchange_of
+from session_service.openai_emulator.upload import read_upload
 
 MAX_BYTES = 512 * 1024 * 1024
 # Those of https://platform.openai.com/docs/api-reference/files/create

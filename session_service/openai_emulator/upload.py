@@ -6,7 +6,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from session_service.openai_emulator_errors import JSON, APIError
+from session_service.openai_emulator.errors import JSON, APIError
 
 _MAX_FIELD_BYTES = 1024
 

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from session_service.openai_emulator_errors import (
+from session_service.openai_emulator.errors import (
     APIError,
     Nothing,
     incorrect_key,
@@ -18,7 +18,7 @@ from session_service.openai_emulator_errors import (
     typical_error,
     validate,
 )
-from session_service.openai_emulator_failures import exchange_of
+from session_service.openai_emulator.failures import exchange_of
 
 
 def _check_key(request: Request, area: str) -> None:

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from session_service.openai_emulator_errors import JSON
-from session_service.openai_emulator_failures import Limited
-from session_service.openai_emulator_responses_schema import ResponseRequest
+from session_service.openai_emulator.errors import JSON
+from session_service.openai_emulator.failures import Limited
+from session_service.openai_emulator.responses_schema import ResponseRequest
 
 # A person sees the words come one by one, and waits a second for an answer of 50.
 _PAUSE_SECONDS = 0.02
