@@ -135,7 +135,10 @@ def _who_answers(settings: Mapping[str, str], today: datetime.date) -> list[str]
     )
     end = f"OpenAI closed Agent Builder on {CLOSES}; `make run MODE=self_hosted` does without it"
     if not is_closed(today):
-        end = f"until OpenAI closes Agent Builder on {CLOSES}; `make run MODE=self_hosted` stays"
+        end = (
+            f"until OpenAI closes Agent Builder on {CLOSES};"
+            " `make run MODE=self_hosted` goes on after it"
+        )
     return [
         "  Mode      hosted: a workflow at OpenAI answers",
         f"            ({end})",

@@ -181,12 +181,14 @@ TEXTS: dict[str, Translations] = {
     ),
     "INVALID_ARGUMENT.request": Translations(
         es=Text(
-            "El cuerpo (request) no es una petición del protocolo de ChatKit.",
-            "Envía {type, params, metadata} como lo hace el componente de ChatKit.",
+            "Esta petición del chat (request) no es válida o no se puede atender ahora.",
+            "Recarga la página. Si programas el cliente: envía {type, params, metadata} como lo"
+            " hace el componente de ChatKit; el registro del servicio dice qué falla.",
         ),
         en=Text(
-            "The body (request) is not a request of the ChatKit protocol.",
-            "Send {type, params, metadata} as the ChatKit component does.",
+            "This chat request is not valid, or cannot be served now.",
+            "Reload the page. If you program the client: send {type, params, metadata} as the"
+            " ChatKit component does; the log of the service says what is wrong.",
         ),
     ),
     "INVALID_ARGUMENT.file": Translations(
@@ -281,13 +283,15 @@ TEXTS: dict[str, Translations] = {
     "INVALID_API_KEY.permission": Translations(
         es=Text(
             "Invalid API key",
-            "La clave existe, pero no tiene permiso para ChatKit: dale el permiso de escritura de"
-            " ChatKit en la configuración del proyecto de OpenAI, o usa otra clave.",
+            "La clave existe, pero le falta un permiso: en la configuración del proyecto de OpenAI"
+            " dale el de escritura de ChatKit (en modo self_hosted, los de Responses y Files), o"
+            " usa otra clave.",
         ),
         en=Text(
             "Invalid API key",
-            "The key exists but lacks permission for ChatKit: grant it ChatKit write permission in"
-            " the settings of the OpenAI project, or use another key.",
+            "The key exists but lacks a permission: in the settings of the OpenAI project grant it"
+            " write permission for ChatKit (in self_hosted mode, for Responses and Files), or use"
+            " another key.",
         ),
     ),
     "WORKFLOW_NOT_FOUND": Translations(

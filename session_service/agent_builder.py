@@ -38,7 +38,7 @@ def days_left(today: datetime.date) -> int:
 
 def announce(today: datetime.date) -> None:
     """Says it once, when a service in hosted mode has started."""
-    log.warning(_event("the workflows of hosted mode with it", today), **_facts(today))
+    log.warning(_event("and with it the workflows of hosted mode", today), **_facts(today))
 
 
 def announce_missing_workflow(today: datetime.date) -> None:

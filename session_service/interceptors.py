@@ -123,6 +123,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         request_id = logs.begin_request(_proposed_request_id(context))
         metadata = ((REQUEST_ID_KEY, request_id),)
         outcome = "CANCELLED"
+        said: dict[str, str] = {}
         self._enter()
         try:
             context.set_trailing_metadata(metadata)
@@ -133,6 +134,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except ServiceError as error:
             outcome = error.reason
             status = _status(error)
+            if error.field_violations:
+                said["problem"] = str(error)
         except Exception:
             log.exception("defect", method=method)
             outcome = "INTERNAL"
@@ -142,7 +145,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         finally:
             self._leave()
             duration_ms = round((time.perf_counter() - started) * 1000, 1)
-            log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms)
+            log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms, **said)
         await context.abort(
             status.code, status.details, (*(status.trailing_metadata or ()), *metadata)
         )
