@@ -26,9 +26,9 @@ def sanitized_name(name: str) -> str:
     dots in front. At most 255 bytes of UTF-8 are left, with the extension.
     """
     name = re.split(r"[/\\]", name)[-1]
-    name = " ".join(name.split())  # line ends are white space too
-    # Before the normal form: what was apart may go together.
-    name = "".join(c for c in name if unicodedata.category(c) not in _INVISIBLE)
+    # Before white space (line ends too) and the normal form: what was apart may go together.
+    name = "".join(c for c in name if c.isspace() or unicodedata.category(c) not in _INVISIBLE)
+    name = " ".join(name.split())
     name = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", name)).strip(". ")
     if _DEVICE.match(name):
         name = f"_{name}"

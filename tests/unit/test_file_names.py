@@ -57,6 +57,7 @@ def test_what_is_too_long_for_an_extension_is_none() -> None:
 @example("\u212b/../\u202e.")
 @example("." * 300)
 @example("a" + "." * 300 + "b")
+@example("0\r\x1b\r0")
 def test_every_name_is_safe_and_stays_as_it_is(text: str) -> None:
     name = sanitized_name(text)
     assert 0 < len(name.encode()) <= MAX_NAME_BYTES
