@@ -10,11 +10,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import agents
+import aiohttp
 import chatkit.agents
 import chatkit.server
+import httpx2
 import openai
 import pydantic
 from chatkit.types import ChatKitReq, ThreadStreamEvent
+from openai._vendor.httpx_aiohttp import transport
 from openai.types.responses import ResponseTextDeltaEvent
 
 from session_service.errors import ServiceError
@@ -43,6 +46,8 @@ def apply() -> None:
     logger = logging.getLogger("chatkit")
     logger.handlers.clear()
     logger.addFilter(_is_defect)
+    # A connection that breaks, which is worth another try, would be told as a timeout.
+    transport.AIOHTTP_EXC_MAP[aiohttp.ClientConnectionError] = httpx2.ConnectError
     # They would be posted to api.openai.com, whatever OPENAI_BASE_URL says.
     agents.set_tracing_disabled(True)
 
