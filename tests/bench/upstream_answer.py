@@ -59,7 +59,7 @@ def _answer() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "response.output_item.done", {"output_index": 0, "item": done}
     usage = {
         "input_tokens": 50,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": DELTAS,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 50 + DELTAS,
