@@ -1,6 +1,7 @@
 """`python -m session_service`: one process, settings from the environment and `.env`."""
 
 import asyncio
+import gc
 import signal
 import sys
 
@@ -22,6 +23,10 @@ async def run(settings: Settings) -> None:
     log = structlog.get_logger()
     try:
         async with serve(settings) as server:
+            # What is there now stays: OpenAI's SDKs alone are 100 MB, which every full collection of
+            # garbage would walk through.
+            gc.collect()
+            gc.freeze()
             host = settings.session_service_listen.rpartition(":")[0]
             log.info(
                 "session service listening",
