@@ -11,7 +11,7 @@ import contextlib
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tests.bench.contestants import (
 from tests.bench.creates import run_in_turns
 from tests.bench.processes import ROOT, CannotRun, peak_mib
 from tests.bench.report import Goal
-from tests.bench.streams import EVENTS_OF_A_RUN, StreamRun, run_streams_in_turns, warm_up
+from tests.bench.streams import StreamRun, run_streams_in_turns, warm_up
 
 _LIMIT_SECONDS = 600.0
 """Should anything hang."""
@@ -46,12 +46,18 @@ class Plan:
     """Of one run at 64 connections; half as long at one."""
     sizes: tuple[int, int]
     """Of the stores whose statistics are asked for."""
-    share_of_events: float
-    """Of those that a run of streams has."""
+    events: Mapping[int, int]
+    """Of a run, by how many streams there are at once; but one answer of each stream at least."""
 
 
-FULL = Plan(rounds=5, few_rounds=3, seconds=1.5, sizes=(1_000, 1_000_000), share_of_events=1)
-QUICK = Plan(rounds=1, few_rounds=1, seconds=0.4, sizes=(1_000, 10_000), share_of_events=0.2)
+FULL = Plan(
+    rounds=5,
+    few_rounds=3,
+    seconds=1.5,
+    sizes=(1_000, 1_000_000),
+    events={1: 4_000, 20: 16_000, 100: 20_000},
+)
+QUICK = Plan(rounds=1, few_rounds=1, seconds=0.4, sizes=(1_000, 10_000), events={1: 200, 20: 4_000})
 
 
 async def bench(plan: Plan, parts: Sequence[str]) -> None:
@@ -103,9 +109,8 @@ async def _streams(plan: Plan, directory: Path, upstream: Contestant) -> list[Go
         contestants = (chain, official)
         await warm_up(contestants)
         runs: list[StreamRun] = []
-        for streams, events in EVENTS_OF_A_RUN.items():
+        for streams, events in plan.events.items():
             rounds = plan.rounds if streams == 20 else plan.few_rounds
-            events = round(events * plan.share_of_events)
             runs += await run_streams_in_turns(contestants, streams, rounds, events)
         peaks = {one.name: peak_mib(one.processes) for one in contestants}
     _say("streamed answers of the self-hosted mode, through the whole chain")

@@ -8,9 +8,6 @@ from tests.bench.processes import cpu_seconds
 from tests.bench.stream_load import StreamFigures, StreamOrders
 from tests.bench.upstream_answer import DELTAS
 
-EVENTS_OF_A_RUN = {1: 2_000, 20: 8_000, 100: 20_000}
-"""By how many streams there are at once: whole answers alone are counted."""
-
 
 @dataclass(frozen=True, slots=True)
 class StreamRun:
