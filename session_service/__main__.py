@@ -23,8 +23,8 @@ async def run(settings: Settings) -> None:
     log = structlog.get_logger()
     try:
         async with serve(settings) as server:
-            # What is there now stays: OpenAI's SDKs alone are 100 MB, which every full collection of
-            # garbage would walk through.
+            # What is there now stays: the SDKs alone are 100 MB, and every full collection of
+            # garbage would walk through them.
             gc.collect()
             gc.freeze()
             host = settings.session_service_listen.rpartition(":")[0]
