@@ -25,7 +25,7 @@ test: .venv/development .venv/browser ## Run all tests
 	@$(BIN)/python -m pytest
 
 .PHONY: bench
-bench: .venv/development ## Measure beside a FastAPI peer, and statistics at a million sessions
+bench: .venv/development ## Measure beside FastAPI and the official ChatKit server (ARGS=--only streams)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: lint

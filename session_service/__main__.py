@@ -1,5 +1,6 @@
 """`python -m session_service`: one process, settings from the environment and `.env`."""
 
+import gc
 import sys
 
 import structlog
@@ -18,6 +19,10 @@ async def run(settings: Settings, stop: StopRequest) -> None:
     log = structlog.get_logger()
     try:
         async with serve(settings) as server:
+            # What is there now stays: the SDKs alone are 100 MB, and every full collection of
+            # garbage would walk through them.
+            gc.collect()
+            gc.freeze()
             host = settings.session_service_listen.rpartition(":")[0]
             log.info(
                 "session service listening",

@@ -64,6 +64,7 @@ async def open_conversations(
             base_url=settings.openai_base_url,
             max_retries=_MAX_RETRIES,
             timeout=openai.Timeout(settings.chatkit_timeout_seconds, connect=_CONNECT_SECONDS),
+            http_client=openai.DefaultAioHttpClient(),
         )
     )
     attachments = Attachments(

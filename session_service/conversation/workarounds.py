@@ -4,23 +4,51 @@ Found in openai-chatkit 1.6.5, openai-agents 0.24.0 and openai 3.54.0, which are
 """
 
 import asyncio
+import contextlib
 import datetime
+import functools
 import logging
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias, get_args
 
 import agents
+import aiohttp
 import chatkit.agents
 import chatkit.server
+import httpx2
 import openai
 import pydantic
+from agents import run_config
+from agents.run_internal import model_retry
 from chatkit.types import ChatKitReq, ThreadStreamEvent
-from openai.types.responses import ResponseTextDeltaEvent
+from openai._vendor.httpx_aiohttp import transport
+from openai.types.responses import ResponseStreamEvent
 
 from session_service.errors import ServiceError
 
+_Manager: TypeAlias = contextlib.AbstractContextManager[None]
+
 CHATKIT_REQUEST: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ChatKitReq)
 """`ChatKitServer.process` builds this anew for every request, which takes 5 ms."""
+
+
+_EVENTS: dict[str, type[pydantic.BaseModel]] = {
+    get_args(model.model_fields["type"].annotation)[0]: model
+    for model in get_args(get_args(ResponseStreamEvent)[0])
+}
+"""Those of the Responses API, by their type."""
+
+
+def _where_true(manager: Callable[[bool], _Manager]) -> Callable[[bool], _Manager]:
+    nothing = contextlib.nullcontext()
+    return lambda disabled: manager(disabled) if disabled else nothing
+
+
+_RETRIES_DISABLED = {
+    name: _where_true(getattr(model_retry, name))
+    for name in ("provider_managed_retries_disabled", "websocket_pre_event_retries_disabled")
+}
+_MODEL_SETTINGS_TYPE = functools.cache(vars(run_config)["_declared_model_settings_type"])
 
 
 class _UTCDatetime(datetime.datetime):
@@ -38,6 +66,11 @@ def apply() -> None:
     # Merging the run with the queue of the agent's own events takes two tasks per event and, when
     # it is cancelled, leaves both running, and the model with them. See RunEvents.
     chatkit.agents._merge_generators = lambda a, b: a
+    # Two context managers per event that say "no" anew: a tenth of all CPU.
+    for name, manager in _RETRIES_DISABLED.items():
+        setattr(model_retry, name, manager)
+    # A RunConfig asks for the type hints of its class whenever one is made, which takes long.
+    vars(run_config)["_declared_model_settings_type"] = _MODEL_SETTINGS_TYPE
     # It installs a handler of its own on import, where LOG_LEVEL is set, and logs as a failure of
     # its own what is our way to say why an answer ends.
     logger = logging.getLogger("chatkit")
@@ -45,6 +78,8 @@ def apply() -> None:
     logger.addFilter(_is_defect)
     # It logs every failure of OpenAI's that it raises, which we do where it is caught.
     logging.getLogger("openai.agents").setLevel(logging.CRITICAL)
+    # A connection that breaks, which is worth another try, would be told as a timeout.
+    transport.AIOHTTP_EXC_MAP[aiohttp.ClientConnectionError] = httpx2.ConnectError
     # They would be posted to api.openai.com, whatever OPENAI_BASE_URL says.
     agents.set_tracing_disabled(True)
 
@@ -54,13 +89,13 @@ def _is_defect(record: logging.LogRecord) -> bool:
 
 
 class Client(openai.AsyncOpenAI):
-    """Parses text deltas by their type: to try 59 types for each took half of all CPU."""
+    """Parses events by their type: to try 59 types for each took half of all CPU."""
 
     def _process_response_data(self, *, data: object, **kwargs: Any) -> Any:
         match data:
-            case {"type": "response.output_text.delta"}:
+            case {"type": str(type_)} if model := _EVENTS.get(type_):
                 try:
-                    return ResponseTextDeltaEvent.model_validate(data)
+                    return model.model_validate(data)
                 except pydantic.ValidationError:
                     pass  # as the SDK takes what it does not know
         return super()._process_response_data(data=data, **kwargs)
