@@ -21,6 +21,11 @@ request_id: ContextVar[str] = ContextVar("request_id")
 _tracebacks = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
+# Also percent-encoded, as in a path.
+_SECRET = re.compile(
+    r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))"
+    r"(?:(?:ek|cksec)(?:_|%5[Ff])|sk(?:-|%2[Dd])|eyJ[\w-]+\.)[\w.%-]*"
+)
 _SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
@@ -69,6 +74,11 @@ def begin_request(proposed: str | None) -> str:
     name = proposed if proposed and _SANE_REQUEST_ID.fullmatch(proposed) else uuid.uuid4().hex
     request_id.set(name)
     return name
+
+
+def redacted(text: str) -> str:
+    """Returns a text from outside without what looks like a key, a client secret or a token."""
+    return _SECRET.sub("[redacted]", text)
 
 
 def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
