@@ -7,7 +7,7 @@ from grpc_health.v1 import health_pb2_grpc
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -18,14 +18,14 @@ from gateway.config import Settings
 from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
-from gateway.middleware import CORS, RequestContext, SizeLimit
+from gateway.middleware import BODY_SECONDS, CORS, BodyLimit, Cancellation, RequestContext
 from gateway.routes import ROUTES, State
 from gateway.texts import language_of
 from protos.chatkit.v1 import conversation_service_pb2_grpc, session_service_pb2_grpc
 from runtime import log as logs
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings, *, body_seconds: float = BODY_SECONDS) -> ASGIApp:
     """Returns the application; its lifespan opens the channel to the session service."""
     documentation = create_documentation()
     client_script = create_client_script()
@@ -57,18 +57,17 @@ def create_app(settings: Settings) -> ASGIApp:
 
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(SizeLimit)],
+        middleware=[Middleware(BodyLimit, seconds=body_seconds)],
         exception_handlers={
             APIError: _on_api_error,
             HTTPException: _on_http_exception,
-            ClientDisconnect: _on_disconnect,
             Exception: _on_defect,
         },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     # Around Starlette, not in it: its own answer to a crash comes from outside its middleware.
-    return RequestContext(CORS(app, settings.cors_allow_origins))
+    return RequestContext(CORS(Cancellation(app), settings.cors_allow_origins))
 
 
 def _on_api_error(request: Request, error: Exception) -> Response:
@@ -87,11 +86,6 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     if request.method == "OPTIONS":
         return json_response({"success": True, "data": {"methods": methods}}, headers=headers)
     return _on_api_error(request, APIError("METHOD_NOT_ALLOWED", headers=headers))
-
-
-def _on_disconnect(_: Request, __: Exception) -> Response:
-    """For the log alone: the client went away while it was still sending."""
-    return Response(status_code=499)
 
 
 def _on_defect(request: Request, _: Exception) -> Response:

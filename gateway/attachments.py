@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.errors import APIError, from_conversation_rpc
 from gateway.multipart import FileForm
-from gateway.streaming import unless_gone
 from protos.chatkit.v1 import conversation_service_pb2 as pb
 from protos.chatkit.v1.errors import details_of
 
@@ -169,9 +168,6 @@ class AttachmentContent:
     """Begins the call."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(receive, self._answer(scope["method"] == "HEAD", send))
-
-    async def _answer(self, head_only: bool, send: Send) -> None:
         call = self.read()
         begun = False
         try:
@@ -182,7 +178,7 @@ class AttachmentContent:
             begun = True
             headers = _headers(first.head)
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            if not head_only:
+            if scope["method"] != "HEAD":
                 async for message in messages:
                     body = {"type": "http.response.body", "body": message.data, "more_body": True}
                     await send(body)

@@ -1,8 +1,9 @@
 """Translates between the dashboard's JSON and chatkit.v1, field by field."""
 
 import datetime
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -12,6 +13,11 @@ from protos.chatkit.v1 import session_service_pb2 as pb
 _MAX_STATE_VARIABLES = 64
 _MAX_KEY_LENGTH = 64
 _INT64 = range(-(2**63), 2**63)
+
+Primitive: TypeAlias = str | int | float | bool
+
+# Also eMail, e-mail, userEmail, email_address, mail, user_mail, MailAddress, correo.
+_EMAIL = re.compile(r"e[-_ ]?mail|^mail|mail$|mail[-_ ]?addr|correo", re.IGNORECASE)
 
 _STATUSES = {
     pb.SESSION_STATUS_ACTIVE: "active",
@@ -37,9 +43,9 @@ def create_session_request(user_id: str, body: Mapping[str, Any]) -> pb.CreateSe
         variable = request.state_variables[key]
         if isinstance(value, bool):
             variable.bool_value = value
-        elif isinstance(value, int):
+        elif isinstance(value, int) and value in _INT64:
             variable.integer_value = value
-        elif isinstance(value, float):
+        elif isinstance(value, int | float):
             variable.number_value = value
         else:
             variable.string_value = value
@@ -128,24 +134,37 @@ def _answer_time(message: pb.GetStatsResponse | pb.DailyStats) -> dict[str, floa
     return {"p50": message.answer_time.p50_seconds, "p95": message.answer_time.p95_seconds}
 
 
-def _state_variables(body: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
+def _state_variables(body: Mapping[str, Any]) -> Iterator[tuple[str, Primitive]]:
+    """Yields what is known of the user but for the e-mail address, whatever else it is called."""
+    addresses = {
+        value for name, value in body.items() if _EMAIL.search(name) and isinstance(value, str)
+    }
+    found: list[tuple[str, Primitive]] = []
     for key in ("username", "role", "userContext"):
-        yield from _flatten(key, body.get(key))
+        for name, value, is_email in _flatten(key, body.get(key)):
+            if is_email and isinstance(value, str):
+                addresses.add(value)
+            else:
+                found.append((name, value))
+    # A user name that is the address is the address: what it is called does not make it less so.
+    known = {address.strip().lower() for address in addresses} - {""}
+    for name, value in found:
+        if not isinstance(value, str) or value.strip().lower() not in known:
+            yield name, value
 
 
-def _flatten(key: str, value: Any) -> Iterator[tuple[str, str | int | float | bool]]:
-    """Joins nested names with dots; leaves out null, lists, and names that are too long."""
+def _flatten(key: str, value: Any, is_email: bool = False) -> Iterator[tuple[str, Primitive, bool]]:
+    """Joins nested names with dots, and tells whether one of them says that it is an e-mail.
+
+    Leaves out null, lists, and names that are too long.
+    """
     if len(key) > _MAX_KEY_LENGTH:
         return
     if isinstance(value, dict):
         for name, nested in value.items():
-            if name.lower() != "email":  # personal, and of no use to a workflow
-                yield from _flatten(f"{key}.{name}", nested)
-    elif isinstance(value, int):  # a bool is one
-        if value in _INT64:
-            yield key, value
-    elif isinstance(value, str | float):
-        yield key, value
+            yield from _flatten(f"{key}.{name}", nested, is_email or bool(_EMAIL.search(name)))
+    elif isinstance(value, str | int | float):  # a bool is an int
+        yield key, value, is_email
 
 
 def _rfc3339(timestamp: Timestamp) -> str:

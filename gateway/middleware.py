@@ -1,5 +1,6 @@
-"""What surrounds every request: its id, its log line, CORS, a size limit; JSON, come what may."""
+"""What surrounds every request: its id, its log line, CORS, limits; JSON, come what may."""
 
+import asyncio
 import time
 
 import structlog
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import APIError, error_response
+from gateway.http_protocol import CLIENT_GONE
 from gateway.texts import language_of
 from runtime import log as logs
 
@@ -16,12 +18,19 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_CHAT_BODY_BYTES = 512 * 1024
 MAX_UPLOAD_BYTES = 513 * 1024 * 1024
 """The session service has the limit of a file; a form around a file is a little larger."""
+BODY_SECONDS = 60.0
+"""How long a body may take to come; of a file, which may take longer, the next piece of it."""
+
+CLIENT_GONE_STATUS = 499
+"""nginx's, for a client that went away before there was an answer; nobody gets it."""
 
 _CHAT_PATH = "/api/chatkit"
 _ATTACHMENTS_PATH = "/api/chatkit/attachments"
 
 _QUIET_PATHS = frozenset(("/healthz", "/readyz"))
 """Asked every few seconds by whoever runs us, who also keeps the answers."""
+
+_CLOSE = {"Connection": "close"}
 
 log = structlog.get_logger()
 
@@ -38,7 +47,7 @@ class RequestContext:
             return
         started = time.perf_counter()
         request_id = logs.begin_request(Headers(scope=scope).get("x-request-id"))
-        status = 499  # nginx's, for a client that went away before there was an answer
+        status = CLIENT_GONE_STATUS
 
         async def send_named(message: Message) -> None:
             nonlocal status
@@ -81,19 +90,61 @@ class CORS(CORSMiddleware):
             del headers["content-length"], headers["content-type"]
             return Response(status_code=204, headers=headers)
         language = language_of(request_headers.get("accept-language"))
-        error = APIError("PERMISSION_DENIED", "origin", headers={"Vary": "Origin"})
+        # It is asked only with both headers, and the origin weighs more.
+        allowed = self.is_allowed_origin(request_headers["origin"])
+        detail = "preflight" if allowed else "origin"
+        error = APIError("PERMISSION_DENIED", detail, headers={"Vary": "Origin"})
         return error_response(error, logs.request_id.get(), language)
 
 
-class SizeLimit:
-    """Refuses bodies above the limit of their route, announced or not, without keeping them.
+class Cancellation:
+    """Ends a request that is cancelled: its client is gone, or the server ends before its answer.
+
+    Inside CORS: who is told to try again must be able to read it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except asyncio.CancelledError:
+            # Goes no further, as this is the end of the task; a server would log it as a crash.
+            # What has begun and cannot be ended well, the server cuts off.
+            if not begun:
+                await _answer_to_cancelled(scope)(scope, receive, send)
+
+
+def _answer_to_cancelled(scope: Scope) -> Response:
+    if CLIENT_GONE in scope:
+        return Response(status_code=CLIENT_GONE_STATUS)  # for the log alone
+    language = language_of(Headers(scope=scope).get("accept-language"))
+    error = APIError("UNAVAILABLE", retry_after_seconds=1)
+    return error_response(error, logs.request_id.get(), language)
+
+
+class BodyLimit:
+    """Refuses bodies that do not come in time, or are above the limit of their route, announced or
+    not, without keeping them.
 
     What is still to come the server reads and drops: were the connection closed at once, clients
     that are still sending would see a reset instead of the answer.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
         self._app = app
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,14 +157,25 @@ class SizeLimit:
             error = APIError(reason, detail)
             await error_response(error, logs.request_id.get(), language)(scope, receive, send)
             return
+        clock = asyncio.get_running_loop().time
         received = 0
+        until: float | None = clock() + self._seconds
 
         async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, until
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                # Not 408: after it browsers send the request again by themselves.
+                raise APIError("INVALID_ARGUMENT", "late", headers=_CLOSE) from None
             received += len(message.get("body", b""))
             if received > limit:
                 raise APIError(reason, detail)
+            if not message.get("more_body", False):
+                until = None
+            elif limit == MAX_UPLOAD_BYTES:
+                until = clock() + self._seconds
             return message
 
         await self._app(scope, receive_limited, send)
@@ -129,5 +191,8 @@ def _limit(path: str) -> tuple[int, str, str | None]:
 
 
 def _path(scope: Scope) -> str:
-    """Returns the path as it was sent, percent-encoded, so that it cannot break a log line."""
+    """Returns the path as it was sent, percent-encoded, so that it cannot break a log line.
+
+    Without the query, where signatures are; and who takes a secret for an id puts it here.
+    """
     return bytes(scope.get("raw_path", b"")).decode("ascii", "backslashreplace")

@@ -1,7 +1,7 @@
 """The documented routes: each authenticates, translates, calls the session service, translates."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeAlias, TypedDict
 
 import grpc
@@ -52,7 +52,7 @@ class State(TypedDict):
 async def create_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
     body = await _json_object(request)
-    user_id = effective_user(caller, body.get("userId", caller.user_id))
+    user_id = _effective_user(caller, body)
     reply = await call(
         request.state["sessions"].CreateSession,
         messages.create_session_request(user_id, body),
@@ -64,7 +64,7 @@ async def create_session(request: Request[State]) -> Response:
 async def refresh_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
     body = await _json_object(request)
-    user_id = effective_user(caller, body.get("userId", caller.user_id))
+    user_id = _effective_user(caller, body)
     secret = body.get("existingSecret") or body.get("currentClientSecret")
     if not isinstance(secret, str):
         raise APIError("INVALID_ARGUMENT", "existingSecret")
@@ -198,6 +198,12 @@ async def docs(request: Request[State]) -> Response:
 async def _authenticate(request: Request[State]) -> Caller:
     authenticator: Authenticator = request.state["authenticator"]
     return await authenticator.authenticate(request.headers.get("authorization"))
+
+
+def _effective_user(caller: Caller, body: Mapping[str, Any]) -> str:
+    """Returns the user whom a body names; who is null is not named. Raises APIError."""
+    named = body.get("userId")
+    return caller.user_id if named is None else effective_user(caller, named)
 
 
 async def _upload(

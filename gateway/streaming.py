@@ -1,9 +1,9 @@
 """Relays answers of the ChatKit protocol from the session service to the browser, as they come."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import grpc
 import orjson
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import RETRYABLE, APIError, from_conversation_rpc
+from gateway.http_protocol import CLIENT_GONE
 from gateway.texts import Language, chat_message
 from protos.chatkit.v1 import conversation_service_pb2 as pb
 
@@ -47,15 +48,12 @@ class ChatAnswer:
     language: Language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(receive, self._answer(scope, receive, send))
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = self.process()
         try:
             messages = aiter(call)
             content_type = await _content_type(messages)
             if content_type == _EVENT_STREAM:
-                await self._stream(messages, send)
+                await self._stream(scope, messages, send)
             else:
                 answer = Response(await _joined(messages), headers=_HEADERS, media_type=_JSON)
                 await answer(scope, receive, send)
@@ -64,7 +62,9 @@ class ChatAnswer:
         finally:
             call.cancel()
 
-    async def _stream(self, messages: AsyncIterator[pb.ProcessResponse], send: Send) -> None:
+    async def _stream(
+        self, scope: Scope, messages: AsyncIterator[pb.ProcessResponse], send: Send
+    ) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
         rest = b""
         try:
@@ -75,6 +75,10 @@ class ChatAnswer:
                     await send({"type": "http.response.body", "body": events, "more_body": True})
         except grpc.aio.AioRpcError as error:
             rest = self._error_event(from_conversation_rpc(error))
+        except asyncio.CancelledError:
+            if CLIENT_GONE in scope:
+                raise
+            rest = self._error_event(APIError("UNAVAILABLE"))  # the server ends
         await send({"type": "http.response.body", "body": rest})
 
     def _error_event(self, error: APIError) -> bytes:
@@ -86,28 +90,6 @@ class ChatAnswer:
             "allow_retry": RETRYABLE[error.reason],
         }
         return b"data: " + orjson.dumps(event) + _END_OF_EVENT
-
-
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Does the work as long as the client is there; cancels it at once when the client goes away.
-
-    That sending fails is no sign to wait for, as it takes something to send.
-    """
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_gone(receive))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _content_type(messages: AsyncIterator[pb.ProcessResponse]) -> str:

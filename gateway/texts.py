@@ -82,8 +82,6 @@ _HINTS_FOR_THE_CHAT = frozenset(
     )
 )
 
-_WORKFLOW_FORM_ES = "OPENAI_CHATKIT_WORKFLOW_ID debe empezar por «wf_»"
-
 TEXTS: dict[str, Translations] = {
     "UNAUTHENTICATED": Translations(
         es=Text(
@@ -119,12 +117,23 @@ TEXTS: dict[str, Translations] = {
     ),
     "PERMISSION_DENIED.origin": Translations(
         es=Text(
-            "Este origen, método o cabecera no está permitido.",
+            "Este origen no está permitido.",
             "Añade el origen del dashboard a CORS_ALLOW_ORIGINS.",
         ),
         en=Text(
-            "This origin, method or header is not allowed.",
+            "This origin is not allowed.",
             "Add the dashboard's origin to CORS_ALLOW_ORIGINS.",
+        ),
+    ),
+    "PERMISSION_DENIED.preflight": Translations(
+        es=Text(
+            "Una página de otro origen no puede usar ese método o esa cabecera.",
+            "Usa GET, POST o DELETE con las cabeceras Authorization, Content-Type y X-Request-Id.",
+        ),
+        en=Text(
+            "A page of another origin may not use that method or header.",
+            "Use GET, POST or DELETE with the headers Authorization, Content-Type and"
+            " X-Request-Id.",
         ),
     ),
     "INVALID_ARGUMENT": Translations(
@@ -134,6 +143,16 @@ TEXTS: dict[str, Translations] = {
     "INVALID_ARGUMENT.http": Translations(
         es=Text("La petición no es HTTP válido.", "Usa un cliente HTTP/1.1."),
         en=Text("The request is not valid HTTP.", "Use an HTTP/1.1 client."),
+    ),
+    "INVALID_ARGUMENT.late": Translations(
+        es=Text(
+            "El cuerpo de la petición no ha llegado a tiempo.",
+            "Envía todos los bytes que anuncia Content-Length, sin pausas largas.",
+        ),
+        en=Text(
+            "The body of the request has not arrived in time.",
+            "Send all the bytes that Content-Length announces, without long pauses.",
+        ),
     ),
     "INVALID_ARGUMENT.body": Translations(
         es=Text(
@@ -248,13 +267,13 @@ TEXTS: dict[str, Translations] = {
     "WORKFLOW_NOT_CONFIGURED.malformed": Translations(
         es=Text(
             "No workflow ID configured",
-            f"{_WORKFLOW_FORM_ES}: copia el identificador del workflow tal cual y reinicia el"
-            " servicio.",
+            "OPENAI_CHATKIT_WORKFLOW_ID debe ser «wf_» seguido de letras, dígitos, «_» o «-»: copia"
+            " el identificador del workflow tal cual y reinicia el servicio.",
         ),
         en=Text(
             "No workflow ID configured",
-            "OPENAI_CHATKIT_WORKFLOW_ID must begin with “wf_”: copy the workflow's id as it is and"
-            " restart the service.",
+            "OPENAI_CHATKIT_WORKFLOW_ID must be “wf_” followed by letters, digits, “_” or “-”: copy"
+            " the workflow's id as it is and restart the service.",
         ),
     ),
     "INVALID_API_KEY": Translations(

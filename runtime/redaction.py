@@ -10,15 +10,16 @@ REDACTED = "[redacted]"
 _SHORTEST_SECRET = 6
 """What is shorter cannot be told from other text."""
 
-# A word of its own; on a terminal, what stands before it may be the end of a colour.
-_BEGIN = r"(?:(?<![A-Za-z0-9_-])|(?<=\x1b\[\dm)|(?<=\x1b\[\d\dm))"
+# A word of its own; what stands before it may be the end of a colour on a terminal, or of a character
+# that is percent-encoded, as in a path.
+_BEGIN = r"(?:(?<![A-Za-z0-9_-])|(?<=\x1b\[\dm)|(?<=\x1b\[\d\dm)|(?<=%[0-9A-Fa-f]{2}))"
 _SECRETS = (
-    _BEGIN + r"(?:sk-|ek_|cksec_)[\w*.-]{4,}",
+    _BEGIN + r"(?:sk(?:-|%2[Dd])|(?:ek|cksec)(?:_|%5[Ff]))[\w*.%-]{4,}",
     _BEGIN + r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*",  # a JSON Web Token
     r"(?<=://)[^\s/@\"']+@",  # https://user:password@host
     r"(?<=password=)[^\s&\"']+",
 )
-_SIGNS = ("sk-", "ek_", "cksec_", "eyJ", "://", "password=")
+_SIGNS = ("sk-", "sk%", "ek_", "ek%", "cksec_", "cksec%", "eyJ", "://", "password=")
 """One of these is in every secret that the patterns find."""
 
 

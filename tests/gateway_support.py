@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from gateway.app import create_app
 from gateway.config import Settings
 from gateway.http_protocol import HTTPProtocol
+from gateway.middleware import BODY_SECONDS
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1.errors import ErrorDetails, to_status
@@ -242,20 +243,32 @@ def token(user: object = 7, **claims: object) -> str:
 
 
 @contextlib.asynccontextmanager
-async def gateway_before(fake: FakeService, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def gateway_before(
+    fake: FakeService,
+    *,
+    protocol: type[HTTPProtocol] = HTTPProtocol,
+    body_seconds: float = BODY_SECONDS,
+    **settings: Any,
+) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway before that service."""
     target = (f"127.0.0.1:{fake.port}",)
-    async with open_gateway(gateway_settings(session_service_target=target, **settings)) as http:
+    given = gateway_settings(session_service_target=target, **settings)
+    async with open_gateway(given, protocol=protocol, body_seconds=body_seconds) as http:
         yield http
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def open_gateway(
+    settings: Settings,
+    *,
+    protocol: type[HTTPProtocol] = HTTPProtocol,
+    body_seconds: float = BODY_SECONDS,
+) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway as `python -m gateway` does; yields a client with the token of user 7."""
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, body_seconds=body_seconds),
         port=0,
-        http=HTTPProtocol,
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,

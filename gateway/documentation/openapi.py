@@ -25,7 +25,9 @@ _RETRY_CODES = frozenset(("RATE_LIMITED", "UPSTREAM_RATE_LIMITED", "UNAVAILABLE"
 
 _GENERAL_ERRORS = {
     "NotHTTP": "INVALID_ARGUMENT.http",
+    "BodyTooLate": "INVALID_ARGUMENT.late",
     "OriginNotAllowed": "PERMISSION_DENIED.origin",
+    "PreflightRefused": "PERMISSION_DENIED.preflight",
     "NotFound": "NOT_FOUND",
     "MethodNotAllowed": "METHOD_NOT_ALLOWED",
     "PayloadTooLarge": "PAYLOAD_TOO_LARGE",

@@ -48,18 +48,57 @@ def test_what_is_no_primitive_is_dropped_alone(dropped: object) -> None:
     assert variables(body) == {"userContext.kept": "yes"}
 
 
-@pytest.mark.parametrize("name", ["email", "Email", "EMAIL"])
+ADDRESS = "user7@example.com"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("email", "Email", "EMAIL", "e-mail", "E_Mail", "mail", "userEmail", "user_email"),
+        *(
+            "emailAddress",
+            "email_address",
+            "mailAddress",
+            "workMail",
+            "correo",
+            "correoElectronico",
+        ),
+    ],
+)
 def test_the_email_address_is_not_forwarded_wherever_it_is(name: str) -> None:
-    address = "user7@example.com"
     body = {
-        name: address,
-        "userContext": {name: address, "nested": {name: address}, "kept": True},
+        name: ADDRESS,
+        "userContext": {name: ADDRESS, "nested": {name: ADDRESS}, "kept": True},
     }
     assert variables(body) == {"userContext.kept": True}
 
 
 def test_an_email_that_holds_an_object_is_not_forwarded_either() -> None:
-    assert variables({"userContext": {"email": {"address": "user7@example.com"}}}) == {}
+    found = variables({"userContext": {"email": {"address": ADDRESS, "verified": True}}})
+    assert found == {"userContext.email.verified": True}
+
+
+@pytest.mark.parametrize("value", [True, False, 0, 1.5])
+@pytest.mark.parametrize("name", ["email", "mail", "sendEmail"])
+def test_what_is_no_text_is_no_address_whatever_it_is_called(name: str, value: object) -> None:
+    body = {"email": ADDRESS, "userContext": {"permissions": {name: value}}}
+    assert variables(body) == {f"userContext.permissions.{name}": value}
+
+
+@pytest.mark.parametrize("known", [{"email": ADDRESS}, {"userContext": {"userEmail": ADDRESS}}])
+@pytest.mark.parametrize("value", [ADDRESS, f" {ADDRESS.upper()} "])
+def test_the_address_is_not_forwarded_under_another_name(known: dict[str, Any], value: str) -> None:
+    context = {**known.get("userContext", {}), "contact": value, "kept": "yes"}
+    body = {**known, "username": value, "role": "admin", "userContext": context}
+    assert variables(body) == {"role": "admin", "userContext.kept": "yes"}
+
+
+@pytest.mark.parametrize("name", ["female", "domain", "name", "emulate"])
+def test_other_names_are_not_taken_for_an_address(name: str) -> None:
+    assert variables({"email": "", "userContext": {name: "", "a": "b"}}) == {
+        f"userContext.{name}": "",
+        "userContext.a": "b",
+    }
 
 
 def test_a_key_may_have_64_characters() -> None:
@@ -89,8 +128,9 @@ def test_a_primitive_keeps_its_value_and_its_type(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 2**64 - 1, 10**30])
-def test_an_integer_beyond_64_bits_is_dropped(value: int) -> None:
-    assert variables({"userContext": {"a": value, "b": 1}}) == {"userContext.b": 1}
+def test_an_integer_beyond_64_bits_is_a_number(value: int) -> None:
+    (found,) = variables({"userContext": {"a": value}}).values()
+    assert (type(found), found) == (float, float(value))
 
 
 def test_a_value_deep_inside_has_all_the_names_on_the_way() -> None:

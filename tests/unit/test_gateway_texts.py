@@ -129,3 +129,11 @@ def test_once_agent_builder_has_closed_it_is_said_plainly(
 def test_a_delete_is_confirmed_in_both_languages() -> None:
     assert session_deleted("es") != session_deleted("en")
     assert all(session_deleted(language) for language in ("es", "en"))
+
+
+@pytest.mark.parametrize("language", ["es", "en"])
+def test_the_form_of_a_workflow_is_told_whole(language: Language) -> None:
+    hint = text_of("WORKFLOW_NOT_CONFIGURED", "malformed", language).hint
+    # `wf_` alone, or with a space after it, begins as it should.
+    words = {"es": ("letras", "dígitos"), "en": ("letters", "digits")}[language]
+    assert all(word in hint for word in ("wf_", *words))
