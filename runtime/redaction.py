@@ -10,7 +10,7 @@ REDACTED = "[redacted]"
 _SHORTEST_SECRET = 6
 """What is shorter cannot be told from other text."""
 
-# A word of its own; what stands before it may be the end of a colour on a terminal, or of a character
+# A word of its own; before it may be the end of a colour on a terminal, or of a character
 # that is percent-encoded, as in a path.
 _BEGIN = r"(?:(?<![A-Za-z0-9_-])|(?<=\x1b\[\dm)|(?<=\x1b\[\d\dm)|(?<=%[0-9A-Fa-f]{2}))"
 _SECRETS = (
