@@ -205,7 +205,7 @@ TEXTS: dict[str, Translations] = {
             " hace el componente de ChatKit; el registro del servicio dice qué falla.",
         ),
         en=Text(
-            "This chat request is not valid, or cannot be served now.",
+            "This request of the chat (request) is not valid, or cannot be served now.",
             "Reload the page. If you program the client: send {type, params, metadata} as the"
             " ChatKit component does; the log of the service says what is wrong.",
         ),

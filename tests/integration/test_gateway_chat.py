@@ -327,7 +327,7 @@ async def test_a_request_that_the_service_does_not_understand_names_the_field(
         yield head()
 
     chat.process = process
-    assert "ChatKit" in error_of(await post(http), "INVALID_ARGUMENT", 400)["error"]
+    assert "(request)" in error_of(await post(http), "INVALID_ARGUMENT", 400)["error"]
 
 
 async def pieces(size: int) -> AsyncIterator[bytes]:

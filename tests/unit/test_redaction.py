@@ -59,3 +59,15 @@ def test_a_known_secret_is_taken_out_whatever_it_looks_like() -> None:
 
 def test_what_is_too_short_to_be_told_from_text_stays() -> None:
     assert redactor(["a", "key"])("a key") == "a key"
+
+
+@pytest.mark.parametrize("secret", ["ek_68f0_abc-DEF", "cksec_abc-DEF", "sk-proj-abc_DEF"])
+@pytest.mark.parametrize("encoded", [False, True])
+@pytest.mark.parametrize("slash", ["/", "%2F"])
+def test_a_secret_that_is_taken_for_an_id_is_taken_out_of_a_path(
+    secret: str, encoded: bool, slash: str
+) -> None:
+    name = secret.replace("_", "%5F").replace("-", "%2d") if encoded else secret
+    path = f"/api/chatkit/session{slash}"
+    assert redactor(())(f"{path}{name}") == f"{path}{REDACTED}"
+    assert redactor(())(f"{path}cksess_1") == f"{path}cksess_1"
