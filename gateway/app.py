@@ -18,14 +18,14 @@ from gateway.config import Settings
 from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
-from gateway.middleware import BODY_SECONDS, CORS, BodyLimit, Cancellation, RequestContext
+from gateway.middleware import CORS, Cancellation, RequestContext, SizeLimit
 from gateway.routes import ROUTES, State
 from gateway.texts import language_of
 from protos.chatkit.v1 import conversation_service_pb2_grpc, session_service_pb2_grpc
 from runtime import log as logs
 
 
-def create_app(settings: Settings, *, body_seconds: float = BODY_SECONDS) -> ASGIApp:
+def create_app(settings: Settings) -> ASGIApp:
     """Returns the application; its lifespan opens the channel to the session service."""
     documentation = create_documentation()
     client_script = create_client_script()
@@ -57,7 +57,7 @@ def create_app(settings: Settings, *, body_seconds: float = BODY_SECONDS) -> ASG
 
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(BodyLimit, seconds=body_seconds)],
+        middleware=[Middleware(SizeLimit)],
         exception_handlers={
             APIError: _on_api_error,
             HTTPException: _on_http_exception,

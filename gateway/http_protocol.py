@@ -15,8 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.errors import APIError, error_response
 from gateway.texts import DEFAULT_LANGUAGE
 
-CLIENT_GONE = "gateway.client_gone"
-"""Is in the scope of a request that is cancelled because its client went away."""
+CANCELLED = "gateway.cancelled"
+"""In the scope of a request that is cancelled from here: why, one of the next two."""
+CLIENT_GONE, BODY_LATE = "client gone", "body late"
 
 _MAX_HEAD_BYTES = 64 * 1024
 
@@ -32,6 +33,9 @@ class HTTPProtocol(HttpToolsProtocol):
 
     head_seconds = 30.0
     """How long a request may take to come, up to its body."""
+    body_seconds = 60.0
+    least_body_bytes = 16 * 1024
+    """What must come of a body in that time, else it counts as one that does not come."""
     untaken_seconds = 60.0
     """How long a client may take nothing of an answer that waits for it."""
 
@@ -40,8 +44,10 @@ class HTTPProtocol(HttpToolsProtocol):
     _in_head = False
     _in_body = False
     _head_bytes = 0
+    _body_bytes = 0
     _untaken_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _body_timer: asyncio.TimerHandle | None = None
     _untaken_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -52,14 +58,18 @@ class HTTPProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_head_timer()
+        self._stop_body_timer()
         self._stop_untaken_timer()
+        # A delete goes on: to leave the page is no change of mind, and who asked for it does not
+        # come back to see to it. Everything else is of use only to who gets the answer.
+        if self._running and self._running[0]["method"] != "DELETE":
+            self._cancel(CLIENT_GONE)
+
+    def _cancel(self, reason: str) -> None:
         if self._running:
             scope, task = self._running
-            # A delete goes on: to leave the page is no change of mind, and who asked for it does
-            # not come back to see to it. Everything else is of use only to who gets the answer.
-            if scope["method"] != "DELETE":
-                scope[CLIENT_GONE] = True
-                task.cancel()
+            scope[CANCELLED] = reason
+            task.cancel()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
@@ -82,6 +92,7 @@ class HTTPProtocol(HttpToolsProtocol):
             if self._head_bytes > _MAX_HEAD_BYTES:
                 self._refuse("the head is too large")
                 return
+        self._body_bytes += len(data)
         self._limit_waiting()
 
     def _parse(self, data: bytes) -> None:
@@ -127,23 +138,40 @@ class HTTPProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._offered:
             self._in_body = False
+            self._stop_body_timer()
             super().on_message_complete()
 
     def _limit_waiting(self) -> None:
-        """Limits how long we wait for what nobody above us waits for."""
+        """Limits how long we wait for what has not come yet; nothing, for most requests."""
         if self.cycle and not self.cycle.response_complete:
-            return
-        if self._in_body:  # the rest of a request that has had its answer
+            if self._in_body and self._body_timer is None:
+                self._limit_body()
+        elif self._in_body:  # the rest of a request that has had its answer
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
 
+    def _limit_body(self) -> None:
+        self._body_bytes = 0
+        self._body_timer = self.loop.call_later(self.body_seconds, self._see_what_came)
+
+    def _see_what_came(self) -> None:
+        if self.flow.read_paused or self._body_bytes >= self.least_body_bytes:
+            self._limit_body()  # it comes, or waits for the application
+        else:
+            self._cancel(BODY_LATE)
+
     def _stop_head_timer(self) -> None:
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer:
+            self._body_timer.cancel()
+            self._body_timer = None
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -1,7 +1,6 @@
 """Translates between the dashboard's JSON and chatkit.v1, field by field."""
 
 import datetime
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -15,9 +14,6 @@ _MAX_KEY_LENGTH = 64
 _INT64 = range(-(2**63), 2**63)
 
 Primitive: TypeAlias = str | int | float | bool
-
-# Also eMail, e-mail, userEmail, email_address, mail, user_mail, MailAddress, correo.
-_EMAIL = re.compile(r"e[-_ ]?mail|^mail|mail$|mail[-_ ]?addr|correo", re.IGNORECASE)
 
 _STATUSES = {
     pb.SESSION_STATUS_ACTIVE: "active",
@@ -137,7 +133,7 @@ def _answer_time(message: pb.GetStatsResponse | pb.DailyStats) -> dict[str, floa
 def _state_variables(body: Mapping[str, Any]) -> Iterator[tuple[str, Primitive]]:
     """Yields what is known of the user but for the e-mail address, whatever else it is called."""
     addresses = {
-        value for name, value in body.items() if _EMAIL.search(name) and isinstance(value, str)
+        value for name, value in body.items() if isinstance(value, str) and _says_email(name)
     }
     found: list[tuple[str, Primitive]] = []
     for key in ("username", "role", "userContext"):
@@ -149,8 +145,14 @@ def _state_variables(body: Mapping[str, Any]) -> Iterator[tuple[str, Primitive]]
     # A user name that is the address is the address: what it is called does not make it less so.
     known = {address.strip().lower() for address in addresses} - {""}
     for name, value in found:
-        if not isinstance(value, str) or value.strip().lower() not in known:
+        if not (known and isinstance(value, str) and value.strip().lower() in known):
             yield name, value
+
+
+def _says_email(name: str) -> bool:
+    """Tells so of userEmail, e-mail, mail_address, correo … and rather of too many names."""
+    name = name.lower()
+    return "mail" in name or "correo" in name
 
 
 def _flatten(key: str, value: Any, is_email: bool = False) -> Iterator[tuple[str, Primitive, bool]]:
@@ -162,7 +164,7 @@ def _flatten(key: str, value: Any, is_email: bool = False) -> Iterator[tuple[str
         return
     if isinstance(value, dict):
         for name, nested in value.items():
-            yield from _flatten(f"{key}.{name}", nested, is_email or bool(_EMAIL.search(name)))
+            yield from _flatten(f"{key}.{name}", nested, is_email or _says_email(name))
     elif isinstance(value, str | int | float):  # a bool is an int
         yield key, value, is_email
 

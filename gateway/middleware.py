@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import APIError, error_response
-from gateway.http_protocol import CLIENT_GONE
+from gateway.http_protocol import BODY_LATE, CANCELLED, CLIENT_GONE
 from gateway.texts import language_of
 from runtime import log as logs
 
@@ -18,8 +18,6 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_CHAT_BODY_BYTES = 512 * 1024
 MAX_UPLOAD_BYTES = 513 * 1024 * 1024
 """The session service has the limit of a file; a form around a file is a little larger."""
-BODY_SECONDS = 60.0
-"""How long a body may take to come; of a file, which may take longer, the next piece of it."""
 
 CLIENT_GONE_STATUS = 499
 """nginx's, for a client that went away before there was an answer; nobody gets it."""
@@ -29,8 +27,6 @@ _ATTACHMENTS_PATH = "/api/chatkit/attachments"
 
 _QUIET_PATHS = frozenset(("/healthz", "/readyz"))
 """Asked every few seconds by whoever runs us, who also keeps the answers."""
-
-_CLOSE = {"Connection": "close"}
 
 log = structlog.get_logger()
 
@@ -98,7 +94,7 @@ class CORS(CORSMiddleware):
 
 
 class Cancellation:
-    """Ends a request that is cancelled: its client is gone, or the server ends before its answer.
+    """Ends a request that is cancelled by the HTTP protocol, or by the end of the server.
 
     Inside CORS: who is told to try again must be able to read it.
     """
@@ -127,24 +123,27 @@ class Cancellation:
 
 
 def _answer_to_cancelled(scope: Scope) -> Response:
-    if CLIENT_GONE in scope:
+    reason = scope.get(CANCELLED)
+    if reason == CLIENT_GONE:
         return Response(status_code=CLIENT_GONE_STATUS)  # for the log alone
+    if reason == BODY_LATE:
+        # Not 408: after it browsers send the request again by themselves.
+        error = APIError("INVALID_ARGUMENT", "late", headers={"Connection": "close"})
+    else:
+        error = APIError("UNAVAILABLE", retry_after_seconds=1)
     language = language_of(Headers(scope=scope).get("accept-language"))
-    error = APIError("UNAVAILABLE", retry_after_seconds=1)
     return error_response(error, logs.request_id.get(), language)
 
 
-class BodyLimit:
-    """Refuses bodies that do not come in time, or are above the limit of their route, announced or
-    not, without keeping them.
+class SizeLimit:
+    """Refuses bodies above the limit of their route, announced or not, without keeping them.
 
     What is still to come the server reads and drops: were the connection closed at once, clients
     that are still sending would see a reset instead of the answer.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -157,25 +156,14 @@ class BodyLimit:
             error = APIError(reason, detail)
             await error_response(error, logs.request_id.get(), language)(scope, receive, send)
             return
-        clock = asyncio.get_running_loop().time
         received = 0
-        until: float | None = clock() + self._seconds
 
         async def receive_limited() -> Message:
-            nonlocal received, until
-            try:
-                async with asyncio.timeout_at(until):
-                    message = await receive()
-            except TimeoutError:
-                # Not 408: after it browsers send the request again by themselves.
-                raise APIError("INVALID_ARGUMENT", "late", headers=_CLOSE) from None
+            nonlocal received
+            message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
                 raise APIError(reason, detail)
-            if not message.get("more_body", False):
-                until = None
-            elif limit == MAX_UPLOAD_BYTES:
-                until = clock() + self._seconds
             return message
 
         await self._app(scope, receive_limited, send)

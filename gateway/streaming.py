@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import RETRYABLE, APIError, from_conversation_rpc
-from gateway.http_protocol import CLIENT_GONE
+from gateway.http_protocol import CANCELLED
 from gateway.texts import Language, chat_message
 from protos.chatkit.v1 import conversation_service_pb2 as pb
 
@@ -76,7 +76,7 @@ class ChatAnswer:
         except grpc.aio.AioRpcError as error:
             rest = self._error_event(from_conversation_rpc(error))
         except asyncio.CancelledError:
-            if CLIENT_GONE in scope:
+            if CANCELLED in scope:
                 raise
             rest = self._error_event(APIError("UNAVAILABLE"))  # the server ends
         await send({"type": "http.response.body", "body": rest})

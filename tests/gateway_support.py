@@ -20,7 +20,6 @@ from pydantic import SecretStr
 from gateway.app import create_app
 from gateway.config import Settings
 from gateway.http_protocol import HTTPProtocol
-from gateway.middleware import BODY_SECONDS
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1.errors import ErrorDetails, to_status
@@ -247,13 +246,12 @@ async def gateway_before(
     fake: FakeService,
     *,
     protocol: type[HTTPProtocol] = HTTPProtocol,
-    body_seconds: float = BODY_SECONDS,
     **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway before that service."""
     target = (f"127.0.0.1:{fake.port}",)
     given = gateway_settings(session_service_target=target, **settings)
-    async with open_gateway(given, protocol=protocol, body_seconds=body_seconds) as http:
+    async with open_gateway(given, protocol=protocol) as http:
         yield http
 
 
@@ -262,11 +260,10 @@ async def open_gateway(
     settings: Settings,
     *,
     protocol: type[HTTPProtocol] = HTTPProtocol,
-    body_seconds: float = BODY_SECONDS,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway as `python -m gateway` does; yields a client with the token of user 7."""
     config = uvicorn.Config(
-        create_app(settings, body_seconds=body_seconds),
+        create_app(settings),
         port=0,
         http=protocol,
         ws="none",

@@ -107,14 +107,15 @@ def curl(method: str, path: str, operation: Mapping[str, Any], document: Documen
     )
     streams = "text/event-stream" in operation["responses"]["200"]["content"]
     command = "curl -N" if streams else "curl"
-    if method != "get":
+    body = operation.get("requestBody")
+    if method != ("post" if body else "get"):  # what curl does by itself
         command += f" -X {method.upper()}"
     lines = [f"{command} {_quoted(address) if query else address}"]
     if "security" not in operation:
         lines.append('-H "Authorization: Bearer $TOKEN"')
     elif operation["security"]:
         lines.append('-H "Authorization: Bearer $CLIENT_SECRET"')
-    if body := operation.get("requestBody"):
+    if body:
         lines += _curl_body(body["content"], streams)
     first, *rest = lines
     return " \\\n  ".join([first, *(escape(line, quote=False) for line in rest)])

@@ -37,6 +37,8 @@ class Hasty(HTTPProtocol):
     """Waits for nothing longer than tests do."""
 
     head_seconds = 0.2
+    body_seconds = 0.2
+    least_body_bytes = 2
     untaken_seconds = 0.2
 
 
@@ -107,8 +109,9 @@ async def test_a_body_survives_an_offer_to_upgrade_wherever_it_is_cut(
     writer.close()
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
-@pytest.mark.parametrize("name", ["Upgrade", "upgrade", "UPGRADE"])
+@pytest.mark.parametrize(
+    ("size", "name"), [(1, "Upgrade"), (7, "UPGRADE"), (100, "upgrade"), (1000, "Upgrade")]
+)
 async def test_offers_in_a_row_are_all_answered(
     http: httpx.AsyncClient, fake: FakeService, size: int, name: str
 ) -> None:
@@ -194,7 +197,7 @@ async def test_a_body_that_never_comes_is_not_waited_for(
     fake: FakeService, path: str, begun: bytes
 ) -> None:
     kind = "multipart/form-data; boundary=b" if path == ATTACHMENTS else "application/json"
-    async with gateway_before(fake, body_seconds=0.2) as http:
+    async with gateway_before(fake, protocol=Hasty) as http:
         reader, writer = await connect(http)
         head = request("POST", path, Content_Type=kind).replace(
             b"Content-Length: 0", b"Content-Length: 20"
@@ -207,23 +210,42 @@ async def test_a_body_that_never_comes_is_not_waited_for(
         writer.close()
 
 
-async def test_a_file_may_take_its_time_as_long_as_it_goes_on(fake: FakeService) -> None:
+async def test_a_body_that_drips_is_not_waited_for(fake: FakeService) -> None:
+    async with gateway_before(fake, protocol=Hasty) as http:
+        reader, writer = await connect(http)
+        head = request("POST", SESSION, **JSON)
+        writer.write(head.replace(b"Content-Length: 0", b"Content-Length: 10"))
+        answering = asyncio.create_task(answer_of(reader))
+        for _ in range(10):
+            writer.write(b" ")
+            await asyncio.wait((answering,), timeout=0.15)
+        assert answering.done()  # before the last byte, a second and a half after the first
+        assert (await answering)[1]["code"] == "INVALID_ARGUMENT"
+        writer.close()
+    assert not fake.calls
+
+
+async def test_a_file_may_take_its_time_as_long_as_it_comes(fake: FakeService) -> None:
     conversations = fake.conversations
     assert conversations
+    slow = asyncio.Event()
 
     async def upload(requests: Any, _: Context) -> pb.UploadAttachmentResponse:
         size = sum([len(request.data) async for request in requests])
+        await slow.wait()
         return pb.UploadAttachmentResponse(attachment=json.dumps({"size": size}).encode())
 
     conversations.upload = upload
-    async with gateway_before(fake, body_seconds=0.4) as http:
+    async with gateway_before(fake, protocol=Hasty) as http:
         reader, writer = await connect(http)
         head = request("POST", f"{ATTACHMENTS}/atc_1{LINK}", Content_Type="text/plain")
-        writer.write(head.replace(b"Content-Length: 0", b"Content-Length: 5"))
-        for _ in range(5):
-            await asyncio.sleep(0.15)
-            writer.write(b"x")
-        assert await answer_of(reader) == (200, {"size": 5})
+        writer.write(head.replace(b"Content-Length: 0", b"Content-Length: 40"))
+        for _ in range(10):
+            await asyncio.sleep(0.06)
+            writer.write(b"xxxx")
+        await asyncio.sleep(0.3)  # with the file there, it is the service that takes its time
+        slow.set()
+        assert await answer_of(reader) == (200, {"size": 40})
         writer.close()
 
 
