@@ -63,6 +63,11 @@ class FilesAPI:
     uploads: int = 0
     began: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the first upload."""
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    """What uploads wait for; set from the beginning."""
+
+    def __post_init__(self) -> None:
+        self.may_end.set()
 
     async def create(self, request: Request) -> Response:
         self.uploads += 1
@@ -74,6 +79,7 @@ class FilesAPI:
             content = await file.read()
             kept = (file.filename or "", file.content_type or "", content)
         self.headers.append(dict(request.headers))
+        await self.may_end.wait()
         if self.failures:
             status, error = self.failures.pop(0)
             return JSONResponse({"error": error}, status)

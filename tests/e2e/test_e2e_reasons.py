@@ -170,7 +170,7 @@ async def configured(directory: Path, openai: str, **settings: str) -> AsyncIter
             {"OPENAI_API_KEY": "sk-noscope"},
             "INVALID_API_KEY",
             "Invalid API key",
-            "lacks permission for ChatKit",
+            "lacks a permission",
         ),
         (
             {"OPENAI_CHATKIT_WORKFLOW_ID": "wf_missing_here"},

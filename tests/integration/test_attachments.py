@@ -541,9 +541,11 @@ async def test_what_is_remembered_of_a_copy_changes_nothing_else(world: World) -
 
 async def test_a_copy_of_what_was_deleted_meanwhile_is_deleted(world: World) -> None:
     attachment = await world.add()
+    world.openai.may_end.clear()
     copying = asyncio.create_task(world.attachments.to_model(attachment))
     await world.openai.began.wait()
     await world.store.delete_attachment("7", attachment.id)
+    world.openai.may_end.set()
     with pytest.raises(AttachmentNotFound):
         await copying
     assert world.openai.files == {}
