@@ -3,6 +3,7 @@
 Whoever writes them, no line leaves without `redaction`.
 """
 
+import json
 import logging
 import re
 import sys
@@ -94,4 +95,8 @@ def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 def _json(event: dict[str, Any], **_: Any) -> str:
     first = {key: event.pop(key) for key in ("timestamp", "level", "event")}
-    return orjson.dumps(first | event, default=str).decode()
+    line = first | event
+    try:
+        return orjson.dumps(line, default=str).decode()
+    except TypeError:  # such as an integer beyond 64 bits
+        return json.dumps(line, default=str)

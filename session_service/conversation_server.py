@@ -62,7 +62,7 @@ async def open_conversations(
         workarounds.Client(
             api_key=api_key or "missing",  # then there are no sessions that could ask
             base_url=settings.openai_base_url,
-            max_retries=_MAX_RETRIES,
+            max_retries=0,  # of answers by `agent.Model`
             timeout=openai.Timeout(settings.chatkit_timeout_seconds, connect=_CONNECT_SECONDS),
             http_client=openai.DefaultAioHttpClient(),
         )
@@ -72,7 +72,7 @@ async def open_conversations(
         await stack.enter_async_context(open_attachment_files(settings.chatkit_attachments_dir)),
         Links(link_key(api_key)),
         int(settings.chatkit_attachment_max_mb * 1024 * 1024),
-        OpenAIFiles(client),
+        OpenAIFiles(client.with_options(max_retries=_MAX_RETRIES)),
         allowed="file_upload" in settings.chatkit_tools,
     )
     agent = await asyncio.to_thread(

@@ -3,8 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 
-from session_service.errors import ServiceError, SessionDeleted, Unavailable
+from session_service.errors import (
+    ServiceError,
+    SessionDeleted,
+    ThreadNotFound,
+    Unavailable,
+)
 
 _ROOM_BYTES = 256 * 1024
 """So much may wait for a reader; then the writer, and with it the model's connection, waits."""
@@ -114,19 +120,30 @@ class Stream:
             await self._writer
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose answer a stream is."""
+
+    user_id: str
+    root_id: str
+    """The session's chain."""
+    thread_id: Callable[[], str | None]
+    """Returns the thread, which may be known a little later."""
+
+
 class Streams:
-    """Those that run in this process, by whose session they are."""
+    """Those that run in this process, by whose they are."""
 
     def __init__(self) -> None:
-        self._running: dict[Stream, tuple[str, str]] = {}
+        self._running: dict[Stream, Owner] = {}
         self._draining = False
 
     @contextlib.contextmanager
-    def running(self, user_id: str, root_id: str, stream: Stream) -> Iterator[None]:
+    def running(self, owner: Owner, stream: Stream) -> Iterator[None]:
         """Lets the others here reach the stream, within the block. Raises Unavailable."""
         if self._draining:
             raise Unavailable(_DRAINING)
-        self._running[stream] = user_id, root_id
+        self._running[stream] = owner
         try:
             yield
         finally:
@@ -134,16 +151,19 @@ class Streams:
 
     def end_session(self, root_id: str) -> None:
         """Ends those of a session that was deleted."""
-        for stream, (_, root) in list(self._running.items()):
-            if root == root_id:
-                stream.end(SessionDeleted())
+        self._end(SessionDeleted(), lambda owner: owner.root_id == root_id)
+
+    def end_thread(self, user_id: str, thread_id: str) -> None:
+        """Ends what is being written into a thread that was deleted."""
+        self._end(
+            ThreadNotFound(),
+            lambda owner: owner.user_id == user_id and owner.thread_id() == thread_id,
+        )
 
     async def end_user(self, user_id: str) -> None:
         """Ends those of a user who is to be deleted, and waits until they write no more."""
-        theirs = [stream for stream, (user, _) in self._running.items() if user == user_id]
-        for stream in theirs:
-            stream.end(SessionDeleted())
-        await asyncio.gather(*(stream.done() for stream in theirs))
+        ended = self._end(SessionDeleted(), lambda owner: owner.user_id == user_id)
+        await asyncio.gather(*(stream.done() for stream in ended))
 
     async def drain(self, seconds: float) -> None:
         """Takes no more, and ends those that are not written by then."""
@@ -151,5 +171,10 @@ class Streams:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(stream.done() for stream in list(self._running)))
-        for stream in list(self._running):
-            stream.end(Unavailable(_DRAINING))
+        self._end(Unavailable(_DRAINING), lambda _: True)
+
+    def _end(self, failure: ServiceError, concerns: Callable[[Owner], bool]) -> list[Stream]:
+        ended = [stream for stream, owner in self._running.items() if concerns(owner)]
+        for stream in ended:
+            stream.end(failure)
+        return ended

@@ -1,13 +1,21 @@
 """The agent that answers: the documented workflow as ours, or one that the user brings."""
 
+import asyncio
+import contextlib
 import importlib
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import agents
 import openai
 from agents.models.openai_responses import OpenAIResponsesModel
+
+from session_service.conversation.openai_failures import answer_of
+from session_service.openai_errors import backoff_seconds, is_retryable
 
 
 class BadAgent(Exception):
@@ -27,6 +35,47 @@ class AgentSettings:
     """`package.module:attribute`, an `agents.Agent` or a factory of one, instead."""
 
 
+deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
+"""When the answer has to be there, in event loop time; set where a run begins."""
+
+_MAX_RETRIES = 2
+
+
+class Model(OpenAIResponsesModel):
+    """Asks again by the rules of hosted mode; the SDK's own know neither deadline nor quota."""
+
+    async def _fetch_response(self, *args: Any, **kwargs: Any) -> Any:
+        for retry in itertools.count():
+            wait = backoff_seconds(retry)
+            try:
+                return await super()._fetch_response(*args, **kwargs)
+            except openai.APIStatusError as error:
+                answer = answer_of(error)
+                if not is_retryable(answer):
+                    raise
+                asked = answer.retry_after_seconds()
+                wait = wait if asked is None else asked
+                failure: openai.APIError = error
+            except openai.APITimeoutError:
+                raise
+            except openai.APIConnectionError as error:
+                failure = error
+            time_left = deadline.get() - asyncio.get_running_loop().time()
+            if retry == _MAX_RETRIES or wait >= time_left:
+                raise failure
+            await asyncio.sleep(wait)
+        raise AssertionError("the loop above ends by itself")
+
+    async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Ends with the last event, though the connection may stay open after it."""
+        events: Any = super().stream_response(*args, **kwargs)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+                if event.type == "response.completed":
+                    return
+
+
 class ModelProvider(agents.ModelProvider):
     """Every model through our one client; the default where an agent names none."""
 
@@ -35,7 +84,7 @@ class ModelProvider(agents.ModelProvider):
         self._default_model = default_model
 
     def get_model(self, model_name: str | None) -> agents.Model:
-        return OpenAIResponsesModel(model_name or self._default_model, self._client)
+        return Model(model_name or self._default_model, self._client)
 
 
 def create_agent(settings: AgentSettings) -> agents.Agent[Any]:

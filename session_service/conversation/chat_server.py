@@ -1,7 +1,7 @@
 """ChatKit's server: what an answer is, and what else the protocol asks of us."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,7 +34,7 @@ from chatkit.types import (
 from openai.types.responses import ResponseInputTextParam
 
 from session_service.conversation import workarounds
-from session_service.conversation.agent import ModelProvider
+from session_service.conversation.agent import ModelProvider, deadline
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.context import RequestContext
 from session_service.conversation.openai_failures import failure_of, problem_of
@@ -42,7 +42,7 @@ from session_service.conversation.texts import texts_in
 from session_service.conversation.thread_store import AttachmentStore, ThreadStore
 from session_service.conversation.tool_tasks import ToolTasks
 from session_service.conversation.turns import TurnRecorder, UnfinishedMessage
-from session_service.errors import AttachmentNotFound, InvalidArgument
+from session_service.errors import AttachmentNotFound, InvalidArgument, UpstreamRejected
 from session_service.sessions import now_ms
 from session_service.stores.conversations import ConversationStore
 
@@ -79,7 +79,9 @@ class ChatServer(ChatKitServer[RequestContext]):
         """Returns the JSON of a request that is not streamed."""
         return await self._process_non_streaming(request, context)
 
-    def events(self, request: Any, context: RequestContext) -> AsyncIterator[ThreadStreamEvent]:
+    def events(
+        self, request: Any, context: RequestContext
+    ) -> AsyncGenerator[ThreadStreamEvent, None]:
         """Processes a request that is streamed."""
         return self._process_streaming_impl(request, context)
 
@@ -103,6 +105,8 @@ class ChatServer(ChatKitServer[RequestContext]):
                 unfinished.follow(event)
                 yield event
             recorder.answered()
+        except agents.ModelRefusalError:
+            recorder.answered()  # the user has read what the model would not do
         except (InputGuardrailTripwireTriggered, OutputGuardrailTripwireTriggered):
             recorder.answered()  # with a refusal, which is what a guardrail is for
             raise CustomStreamError(texts_in(context.language).refused) from None
@@ -128,6 +132,7 @@ class ChatServer(ChatKitServer[RequestContext]):
         tasks = ToolTasks(agent_context, texts_in(context.language))
         converter = _Converter(self._attachments, self._conversations, context)
         history = await converter.to_agent_input(await self._history(thread, context))
+        deadline.set(context.deadline)
         run = agents.Runner.run_streamed(
             self._agent,
             history,
@@ -179,6 +184,7 @@ class ChatServer(ChatKitServer[RequestContext]):
             return  # it was deleted meanwhile
         for item in pending_items:
             if _has_content(item):
+                _settle(item)
                 await self.store.add_thread_item(thread.id, item, context)
         note = SDKHiddenContextItem(
             id=self.store.generate_item_id("sdk_hidden_context", thread, context),
@@ -268,12 +274,24 @@ class _Converter(ThreadItemConverter):
         self._attachments = attachments
         self._store = store
         self._context = context
+        self._newest: set[str] = set()
 
     async def attachment_to_message_content(self, attachment: Attachment) -> Any:
         kept = await self._store.attachment(self._context.user_id, attachment.id)
         if kept is None:
-            raise AttachmentNotFound
-        return await self._attachments.to_model(kept)
+            return _note(f"The user had attached {attachment.name!r}, and has deleted it since.")
+        try:
+            return await self._attachments.to_model(kept)
+        except (UpstreamRejected, AttachmentNotFound):
+            if attachment.id in self._newest:
+                raise
+            return _note(f"The user had attached {attachment.name!r}, which cannot be read.")
+
+    async def to_agent_input(self, thread_items: Any) -> Any:
+        """What is attached to the newest message must be readable; the rest as far as it is."""
+        messages = [item for item in thread_items if isinstance(item, UserMessageItem)]
+        self._newest = {a.id for a in messages[-1].attachments} if messages else set()
+        return await super().to_agent_input(thread_items)
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
         data = orjson.dumps(tag.data, default=str).decode()
@@ -287,10 +305,21 @@ def _own_words(error: BaseException | None) -> StreamError | CustomStreamError |
     return error
 
 
+def _note(text: str) -> ResponseInputTextParam:
+    return ResponseInputTextParam(type="input_text", text=text)
+
+
 def _has_content(item: ThreadItem) -> bool:
     if isinstance(item, AssistantMessageItem):
         return any(part.text.strip() for part in item.content)
     return isinstance(item, WorkflowItem) and bool(item.workflow.tasks)
+
+
+def _settle(item: ThreadItem) -> None:
+    """Lets no task go on for ever that was broken off."""
+    for task in item.workflow.tasks if isinstance(item, WorkflowItem) else ():
+        if task.status_indicator == "loading":
+            task.status_indicator = "none"
 
 
 def _title(message: UserMessageItem | None) -> str | None:

@@ -1,5 +1,6 @@
 """Who speaks in a request: what the SDKs pass to every call, and what an agent's tools may read."""
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -24,6 +25,10 @@ class RequestContext:
     """Waits until whoever reads the answer has room for more of it."""
     new_thread_id: str | None = field(default=None, init=False)
     """Of the thread that is about to be made: any other that is saved has to be there."""
+    thread_id: str | None = field(default=None, init=False)
+    """Of the thread in which the answer is written, once there is one."""
+    deadline: float = field(default=math.inf, init=False)
+    """When the answer has to be there, in event loop time."""
     failure: Exception | None = field(default=None, init=False)
     """Why the answer ends early: ChatKit's own error event has no room for a reason."""
 

@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
 from chatkit.types import (
+    ActiveStatus,
     AttachmentsCreateReq,
     ClosedStatus,
     ErrorEvent,
     NoticeEvent,
     ThreadsAddUserMessageReq,
+    ThreadsDeleteReq,
     ThreadStreamEvent,
     is_streaming_req,
 )
@@ -24,15 +26,19 @@ from session_service.conversation.attachments import Attachments
 from session_service.conversation.chat_server import ChatServer
 from session_service.conversation.context import RequestContext
 from session_service.conversation.texts import texts_in
-from session_service.errors import ThreadNotFound, UpstreamTimeout
+from session_service.errors import RateLimited, ThreadNotFound, UpstreamTimeout
 from session_service.rate_limit import RateLimit
 from session_service.sessions import Sessions, check_id, now_ms
 from session_service.stores.base import Session
 from session_service.stores.conversations import ConversationStore, Deleted
-from session_service.streams import Stream, Streams
+from session_service.streams import Owner, Stream, Streams
 
 EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
+
+_BUSY = "Another answer is being written into this thread; try again"
+_FULL = "message_limit"
+"""In a thread's metadata, which browsers do not see: that it was closed for being full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +98,14 @@ class Conversations:
                 self._admit(self._uploads, session)
             await requests.check(request, self._server.threads, context)
             result = await self._server.result(request, context)
+            if isinstance(request, ThreadsDeleteReq):
+                self._streams.end_thread(session.user_id, request.params.thread_id)
             yield Reply(JSON, _once(result))
             return
         self._admit(self._answers, session)
-        with self._streams.running(session.user_id, session.root_id, stream):
+        context.thread_id = getattr(request.params, "thread_id", None)
+        owner = Owner(session.user_id, session.root_id, lambda: context.thread_id)
+        with self._streams.running(owner, stream):
             stream.start(self._frames(request, context, stream), context.fail)
             try:
                 await stream.begun()
@@ -126,17 +136,19 @@ class Conversations:
         self, request: Any, context: RequestContext, stream: Stream
     ) -> AsyncIterator[bytes]:
         """Yields the events of an answer, each as server-sent event."""
-        stream.limit(self._timeout_seconds, UpstreamTimeout())
+        stream.limit(self._timeout_seconds, RateLimited(_BUSY, retry_after_seconds=1))
         async with self._turn(request, context):
             stream.limit(self._timeout_seconds, UpstreamTimeout())
+            context.deadline = asyncio.get_running_loop().time() + self._timeout_seconds
             await requests.check(request, self._server.threads, context)
             events = await self._closing(request, context)
             if events is None:
                 events = self._server.events(request, context)
-            async for event in events:
-                # ChatKit's own has no room for a reason: that is raised below.
-                if context.failure is None or not isinstance(event, ErrorEvent):
-                    yield self._server.frame(event)
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    # ChatKit's own has no room for a reason: that is raised below.
+                    if context.failure is None or not isinstance(event, ErrorEvent):
+                        yield self._server.frame(event)
         if context.failure is not None:
             raise context.failure
 
@@ -153,24 +165,35 @@ class Conversations:
 
     async def _closing(
         self, request: Any, context: RequestContext
-    ) -> AsyncIterator[ThreadStreamEvent] | None:
-        """Returns what there is to say instead of an answer where a thread is full."""
+    ) -> AsyncGenerator[ThreadStreamEvent, None] | None:
+        """Returns what there is to say instead of an answer where a thread is full, or closed.
+
+        It is full where the message and its answer would be too many.
+        """
         if not isinstance(request, ThreadsAddUserMessageReq):
             return None
         kept = await self._store.thread(context.user_id, request.params.thread_id)
         if kept is None:
             raise ThreadNotFound
         thread = await self._server.store.load_thread(kept.id, context)
-        if kept.messages < self._max_messages and thread.status.type == "active":
-            return None
-
-        async def events() -> AsyncIterator[ThreadStreamEvent]:
-            texts = texts_in(context.language)
+        texts = texts_in(context.language)
+        is_full = kept.messages and kept.messages + 2 > self._max_messages
+        if not is_full:
+            if thread.metadata.pop(_FULL, False):  # since then an answer was taken back
+                thread.status = ActiveStatus()
+                await self._server.store.save_thread(thread, context)
             if thread.status.type == "active":
+                return None
+
+        async def events() -> AsyncGenerator[ThreadStreamEvent, None]:
+            notice = texts.limit_notice.format(limit=self._max_messages)
+            if not is_full and thread.status.type != "active":  # the agent has closed it
+                notice = thread.status.reason or texts.closed_notice
+            elif thread.status.type == "active":
                 reason = texts.limit_reason.format(limit=self._max_messages)
                 thread.status = ClosedStatus(reason=reason)
+                thread.metadata[_FULL] = True
                 await self._server.store.save_thread(thread, context)
-            notice = texts.limit_notice.format(limit=self._max_messages)
             yield NoticeEvent(level="warning", message=notice)
             yield self._server.updated(thread)
 

@@ -41,7 +41,7 @@ def failure_of(error: Exception) -> ServiceError | None:
         case ServiceError():
             return error
         case openai.APIStatusError():
-            return _of_answer(_answer_of(error))
+            return _of_answer(answer_of(error))
         case openai.APITimeoutError() | ModelTimeoutError() | ToolTimeoutError():
             return UpstreamTimeout()
         case openai.APIConnectionError() | openai.APIResponseValidationError():
@@ -52,7 +52,7 @@ def failure_of(error: Exception) -> ServiceError | None:
             return UpstreamRejected()
         case agents.ModelBehaviorError() | agents.MaxTurnsExceeded():
             return UpstreamUnavailable()
-        case openai.OpenAIError() | json.JSONDecodeError():  # an event that is cut off, say
+        case openai.OpenAIError() | json.JSONDecodeError() | UnicodeDecodeError():
             return UpstreamUnavailable()
     # The Agents SDK has exceptions of its own around some: of what an agent ran as a tool, say.
     cause = error.__cause__
@@ -74,7 +74,8 @@ def problem_of(error: Exception) -> dict[str, object]:
     return {key: value for key, value in said.items() if value is not None}
 
 
-def _answer_of(error: openai.APIStatusError) -> Answer:
+def answer_of(error: openai.APIStatusError) -> Answer:
+    """Returns what OpenAI has answered."""
     response = error.response
     # One that was closed before it was read has no body to ask for.
     body = response.content if response.is_stream_consumed else b""

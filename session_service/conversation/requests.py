@@ -14,6 +14,7 @@ from chatkit.types import (
     ThreadsCustomActionReq,
     ThreadsRetryAfterItemReq,
     ThreadsSyncCustomActionReq,
+    ThreadsUpdateReq,
     UserMessageItem,
     WidgetItem,
 )
@@ -25,6 +26,7 @@ from session_service.errors import InvalidArgument
 
 _MAX_ATTACHMENTS = 10
 """Of one message, as OpenAI's own sessions have it by default (`file_upload.max_files`)."""
+_MAX_TITLE = 256
 
 
 def parse(body: bytes) -> Any:
@@ -44,6 +46,9 @@ async def check(request: Any, store: ThreadStore, context: RequestContext) -> No
             attachment_ids = request.params.input.attachments
             if len(attachment_ids) > _MAX_ATTACHMENTS:
                 raise InvalidArgument("request", f"at most {_MAX_ATTACHMENTS} attachments")
+            content = request.params.input.content
+            if not attachment_ids and not any(part.text.strip() for part in content):
+                raise InvalidArgument("request", "the message is empty")
             for attachment_id in attachment_ids:
                 attachment = await store.load_attachment(attachment_id, context)
                 if attachment.upload_descriptor is not None:
@@ -64,6 +69,10 @@ async def check(request: Any, store: ThreadStore, context: RequestContext) -> No
                     pass
                 case _:
                     raise InvalidArgument("request", "no tool call waits for a result")
+        case ThreadsUpdateReq():
+            title = request.params.title
+            if not title.strip() or len(title) > _MAX_TITLE or "\0" in title:
+                raise InvalidArgument("request", f"a title has 1 to {_MAX_TITLE} characters")
         case InputTranscribeReq():
             raise InvalidArgument("request", "dictation is not offered")
 

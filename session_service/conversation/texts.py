@@ -9,6 +9,7 @@ class Texts:
 
     limit_notice: str
     limit_reason: str
+    closed_notice: str
     searching_web: str
     searching_files: str
     running_code: str
@@ -20,6 +21,7 @@ _TEXTS = {
         limit_notice="Esta conversación ha llegado a su límite de {limit} mensajes. Empieza una"
         " nueva para continuar.",
         limit_reason="Límite de {limit} mensajes alcanzado.",
+        closed_notice="Esta conversación está cerrada. Empieza una nueva para continuar.",
         searching_web="Búsqueda en la web",
         searching_files="Búsqueda en archivos",
         running_code="Ejecución de código",
@@ -29,6 +31,7 @@ _TEXTS = {
         limit_notice="This conversation has reached its limit of {limit} messages. Start a new one"
         " to go on.",
         limit_reason="Limit of {limit} messages reached.",
+        closed_notice="This conversation is closed. Start a new one to go on.",
         searching_web="Web search",
         searching_files="File search",
         running_code="Running code",

@@ -48,6 +48,7 @@ class ThreadStore(chatkit.store.Store[RequestContext]):
 
     def generate_thread_id(self, context: RequestContext) -> str:
         context.new_thread_id = f"thr_{secrets.token_hex(16)}"
+        context.thread_id = context.new_thread_id
         return context.new_thread_id
 
     def generate_item_id(

@@ -19,7 +19,7 @@ from chatkit.types import (
 
 from session_service.conversation.context import RequestContext
 from session_service.conversation.tool_tasks import ToolTasks
-from session_service.errors import ServiceError, SessionDeleted, Unavailable
+from session_service.errors import ServiceError, SessionDeleted, ThreadNotFound, Unavailable
 from session_service.sessions import now_ms
 from session_service.stores.conversations import (
     ANSWERED,
@@ -31,6 +31,8 @@ from session_service.stores.conversations import (
 
 _CHARACTERS_PER_TOKEN = 4
 """OpenAI's rule of thumb: https://platform.openai.com/tokenizer"""
+_MOST_TOKENS = 10**9
+"""Of one turn: what is more is a mistake."""
 
 log = structlog.get_logger()
 
@@ -123,7 +125,7 @@ class TurnRecorder:
 
     def _outcome(self) -> str:
         match self._context.failure:
-            case SessionDeleted():  # by the user, or by somebody for them
+            case SessionDeleted() | ThreadNotFound():  # by the user, or by somebody for them
                 return BROKEN_OFF
             case ServiceError() as failure:
                 return failure.reason
@@ -138,9 +140,9 @@ class TurnRecorder:
     def _tokens(self) -> tuple[int, int]:
         usage = self._run.context_wrapper.usage if self._run else None
         known = (usage.input_tokens, usage.output_tokens) if usage else (0, 0)
-        if not self._is_estimate():
-            return known
-        return (
-            max(known[0], self._input_characters // _CHARACTERS_PER_TOKEN),
-            max(known[1], self._output_characters // _CHARACTERS_PER_TOKEN),
-        )
+        if self._is_estimate():
+            known = (
+                max(known[0], self._input_characters // _CHARACTERS_PER_TOKEN),
+                max(known[1], self._output_characters // _CHARACTERS_PER_TOKEN),
+            )
+        return min(max(0, known[0]), _MOST_TOKENS), min(max(0, known[1]), _MOST_TOKENS)

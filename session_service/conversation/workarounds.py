@@ -17,6 +17,7 @@ import chatkit.agents
 import chatkit.server
 import httpx2
 import openai
+import orjson
 import pydantic
 from agents import run_config
 from agents.run_internal import model_retry
@@ -48,6 +49,7 @@ _RETRIES_DISABLED = {
     name: _where_true(getattr(model_retry, name))
     for name in ("provider_managed_retries_disabled", "websocket_pre_event_retries_disabled")
 }
+_CITATIONS = frozenset(("file_citation", "url_citation", "container_file_citation", "file_path"))
 _MODEL_SETTINGS_TYPE = functools.cache(vars(run_config)["_declared_model_settings_type"])
 
 
@@ -89,16 +91,48 @@ def _is_defect(record: logging.LogRecord) -> bool:
 
 
 class Client(openai.AsyncOpenAI):
-    """Parses events by their type: to try 59 types for each took half of all CPU."""
+    """Parses events by their type: to try 59 types for each took half of all CPU.
+
+    What it does not know it leaves to the SDK, which takes anything; so what nobody can go on with
+    is refused here.
+    """
 
     def _process_response_data(self, *, data: object, **kwargs: Any) -> Any:
-        match data:
-            case {"type": str(type_)} if model := _EVENTS.get(type_):
-                try:
-                    return model.model_validate(data)
-                except pydantic.ValidationError:
-                    pass  # as the SDK takes what it does not know
-        return super()._process_response_data(data=data, **kwargs)
+        type_ = data.get("type") if isinstance(data, dict) else None
+        model = _EVENTS.get(type_) if isinstance(type_, str) else None
+        try:
+            orjson.dumps(data)  # a microsecond; what cannot be encoded fails only much later
+        except TypeError:
+            data = _without_surrogates(data)
+        if model is not None:
+            with contextlib.suppress(pydantic.ValidationError):
+                return model.model_validate(data)
+        event = super()._process_response_data(data=data, **kwargs)
+        if not isinstance(data, dict) or _is_unusable(event):
+            raise openai.APIResponseValidationError(kwargs["response"], body=None)
+        return event
+
+
+def _is_unusable(event: Any) -> bool:
+    match getattr(event, "type", None):
+        case "response.output_text.delta":
+            return not isinstance(getattr(event, "delta", None), str)
+        case "response.completed":
+            response = getattr(event, "response", None)
+            return not isinstance(getattr(response, "output", None), list)
+    return False
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Returns JSON without halves of characters, which nothing after it can encode."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case list():
+            return [_without_surrogates(entry) for entry in value]
+        case dict():
+            return {key: _without_surrogates(entry) for key, entry in value.items()}
+    return value
 
 
 class RunEvents(asyncio.Queue[Any]):
@@ -137,5 +171,7 @@ async def with_plain_annotations(events: AsyncIterator[Any]) -> AsyncIterator[An
             and isinstance(event.data.annotation, pydantic.BaseModel)
         ):
             plain: Any = event.data.annotation.model_dump()
+            if plain.get("type") not in _CITATIONS:
+                continue  # of a kind that chatkit does not know
             event.data.annotation = plain
         yield event

@@ -119,14 +119,25 @@ async def test_a_reader_that_stops_reading_stops_the_model_and_holds_little(
 async def test_a_thread_that_is_deleted_in_mid_answer_ends_it(
     chat: Chat, emulator: Emulator
 ) -> None:
-    await emulator.answers(pause_seconds=0.02, deltas=20)
-    answer = chat.begin("Hola")
-    thread_id = thread_id_of([await answer.until("created")])
-    await answer.until("item.added(assistant_message)")
+    answer, thread_id = await slowly(chat, emulator)
     await chat.ask("threads.delete", thread_id=thread_id)
     with refused("THREAD_NOT_FOUND"):
         await answer.events()
+    await eventually(lambda: stopped_early(emulator), within=1)
     assert (await chat.ask("threads.list"))["data"] == []
+    stats = await chat.service.stats()
+    assert (stats.turns, stats.failed_turns) == (1, 0)
+
+
+async def test_no_task_goes_on_for_ever_in_the_history(chat: Chat, emulator: Emulator) -> None:
+    await emulator.fail("responses.create", kind="stuck_tool")
+    answer = chat.begin("busca algo")
+    thread_id = thread_id_of([await answer.until("created")])
+    await answer.until("item.added(workflow)")
+    answer.call.cancel()
+    await eventually(lambda: stopped_early(emulator))
+    _, workflow = await chat.items(thread_id)
+    assert [task["status_indicator"] for task in workflow["workflow"]["tasks"]] == ["none"]
 
 
 async def test_answers_are_finished_when_the_service_drains(

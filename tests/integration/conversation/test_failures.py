@@ -1,5 +1,6 @@
 """OpenAI's failures in an answer: the reason that callers get, and what is kept and counted."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from session_service.config import Settings
 from tests.integration.conversation.chat import (
     Chat,
     kinds,
+    message,
     open_chat,
     text_of,
     texts,
@@ -108,6 +110,58 @@ async def test_openai_that_is_not_there_is_told(settings: MakeSettings) -> None:
     async with open_chat(settings(openai_base_url="http://127.0.0.1:9/v1")) as chat:
         with refused("UPSTREAM_UNAVAILABLE"):
             await chat.say("Hola")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(429, "UPSTREAM_RATE_LIMITED"), (503, "UPSTREAM_UNAVAILABLE")]
+)
+async def test_a_wait_that_does_not_fit_is_not_begun(
+    chat: Chat, emulator: Emulator, status: int, reason: str
+) -> None:
+    headers = {"retry-after": "40"}
+    await emulator.fail("responses.create", status=status, times=None, headers=headers)
+    started = time.monotonic()
+    with refused(reason):
+        await chat.say("Hola")
+    assert time.monotonic() - started < 5
+    assert len(await emulator.requests("responses.create")) == 1
+
+
+async def test_without_credit_openai_is_not_asked_again(chat: Chat, emulator: Emulator) -> None:
+    body = {"error": {"code": "insufficient_quota", "message": "No credit."}}
+    await emulator.fail("responses.create", status=429, times=None, body=body)
+    with refused("UPSTREAM_QUOTA_EXHAUSTED"):
+        await chat.say("Hola")
+    assert len(await emulator.requests("responses.create")) == 1
+
+
+async def test_a_file_that_openai_refuses_fails_its_message_alone(
+    chat: Chat, emulator: Emulator
+) -> None:
+    await emulator.fail("files.create", status=400, times=None)
+    thread_id = await chat.new_thread()
+    file = await chat.attach("malo.csv", b"a")
+    answer = chat.stream(
+        "threads.add_user_message", thread_id=thread_id, input=message("Mira", file)
+    )
+    with refused("UPSTREAM_REJECTED"):
+        await answer.events()
+    assert kinds(await chat.say("¿Y sin archivo?", thread_id))[-1] == (
+        "item.done(assistant_message)"
+    )
+
+
+async def test_a_file_that_its_user_has_deleted_is_told_as_that(
+    chat: Chat, emulator: Emulator
+) -> None:
+    file = await chat.attach("cuentas.csv", b"a")
+    thread_id = thread_id_of(
+        await chat.stream("threads.create", input=message("Mira", file)).events()
+    )
+    await chat.ask("attachments.delete", attachment_id=file)
+    assert kinds(await chat.say("¿Y ahora?", thread_id))[-1] == "item.done(assistant_message)"
+    read = (await emulator.requests("responses.create"))[-1]["body"]["input"]
+    assert "'cuentas.csv', and has deleted it" in str(read)
 
 
 async def test_a_retry_that_succeeds_is_no_failure(chat: Chat, emulator: Emulator) -> None:

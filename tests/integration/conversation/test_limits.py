@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import grpc
 import pytest
 
+from protos.chatkit.v1.errors import reason_of
 from session_service.config import Settings
 from tests.integration.conversation.chat import (
     Chat,
@@ -43,6 +45,57 @@ async def test_a_full_thread_is_closed_with_a_notice_and_nothing_is_stored(
         last = kept[2]["id"]
         events = chat.stream("threads.retry_after_item", thread_id=thread_id, item_id=last)
         assert kinds(await events.events())[-1] == "item.done(assistant_message)"
+
+
+async def test_no_thread_has_more_messages_than_the_limit(settings: MakeSettings) -> None:
+    async with open_chat(settings(chatkit_max_messages=3)) as chat:
+        thread_id = await chat.new_thread("uno")
+        assert kinds(await chat.say("dos", thread_id)) == ["notice", "updated"]
+        assert len(await chat.items(thread_id)) == 2
+
+
+async def test_a_thread_from_which_answers_were_taken_back_goes_on(settings: MakeSettings) -> None:
+    async with open_chat(settings(chatkit_max_messages=4)) as chat:
+        thread_id = await chat.new_thread("uno")
+        await chat.say("dos", thread_id)
+        assert kinds(await chat.say("tres", thread_id)) == ["notice", "updated"]
+        first, *_ = await chat.items(thread_id)
+        retry = chat.stream("threads.retry_after_item", thread_id=thread_id, item_id=first["id"])
+        await retry.events()
+        assert kinds(await chat.say("dos", thread_id))[-2:] == [
+            "content_part.done",
+            "item.done(assistant_message)",
+        ]
+        thread = await chat.ask("threads.get_by_id", thread_id=thread_id)
+        assert thread["status"]["type"] == "active"
+
+
+async def test_a_message_or_a_title_says_something(chat: Chat) -> None:
+    with refused("INVALID_ARGUMENT"):
+        await chat.say("  ")
+    with refused("INVALID_ARGUMENT"):
+        await chat.stream("threads.create", input={**message(""), "content": []}).events()
+    assert (await chat.ask("threads.list"))["data"] == []
+    thread_id = await chat.new_thread()
+    for title in ("", " ", "x" * 257, "a\0"):
+        with refused("INVALID_ARGUMENT"):
+            await chat.ask("threads.update", thread_id=thread_id, title=title)
+
+
+async def test_who_waits_for_another_answer_in_vain_is_told_so(
+    settings: MakeSettings, emulator: Emulator
+) -> None:
+    async with open_chat(settings(chatkit_timeout_seconds=1.5)) as chat:
+        thread_id = await chat.new_thread()
+        await emulator.fail("responses.create", kind="silence", times=None)
+        first = chat.begin("uno", thread_id)
+        await first.until("stream_options")
+        second, third = chat.begin("dos", thread_id), chat.begin("tres", thread_id)
+        with refused("UPSTREAM_TIMEOUT"):
+            await first.events()
+        outcomes = await asyncio.gather(second.events(), third.events(), return_exceptions=True)
+        reasons = {reason_of(error) for error in outcomes if isinstance(error, grpc.RpcError)}
+        assert "RATE_LIMITED" in reasons
 
 
 async def test_two_tabs_never_pass_the_limit_together(settings: MakeSettings) -> None:
