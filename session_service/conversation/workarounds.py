@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias, get_args
 
 import agents
+import agents.result
 import aiohttp
 import chatkit.agents
 import chatkit.server
@@ -73,6 +74,8 @@ def apply() -> None:
         setattr(model_retry, name, manager)
     # A RunConfig asks for the type hints of its class whenever one is made, which takes long.
     vars(run_config)["_declared_model_settings_type"] = _MODEL_SETTINGS_TYPE
+    # Where a run fails it drops what the model has said and nobody has read yet.
+    vars(agents.result)["_should_drain_stream_events_before_raising"] = lambda error: True
     # It installs a handler of its own on import, where LOG_LEVEL is set, and logs as a failure of
     # its own what is our way to say why an answer ends.
     logger = logging.getLogger("chatkit")

@@ -14,6 +14,7 @@ from typing import Any
 
 warnings.simplefilter("ignore")
 
+import agents.result  # noqa: E402
 import chatkit.agents  # noqa: E402
 import chatkit.server  # noqa: E402
 import chatkit.store  # noqa: E402
@@ -111,6 +112,9 @@ async def main() -> None:
         "refuses_citations": await refuses_citations(),
         "tells_times_without_a_zone": now.tzinfo is None,
         "leaves_a_run_that_nobody_reads": await leaves_a_run_that_nobody_reads(),
+        "drops_what_nobody_has_read": not vars(agents.result)[
+            "_should_drain_stream_events_before_raising"
+        ](RuntimeError()),
         "log_handlers": len(logging.getLogger("chatkit").handlers),
         "parser_is_built_anew": "TypeAdapter"
         in inspect.getsource(chatkit.server.ChatKitServer.process),

@@ -88,8 +88,8 @@ def answering(settings: MakeSettings) -> OpenChat:
         left = asyncio.Event()
 
         async def body() -> AsyncIterator[bytes]:
-            for frame in frames:
-                yield frame + b"\n\n"
+            # At once, so that the last is read before the others are answered.
+            yield b"".join(frame + b"\n\n" for frame in frames)
             if held:
                 await left.wait()
 

@@ -39,6 +39,10 @@ def test_chatkit_never_cancels_a_run_that_nobody_reads(as_they_come: dict[str, A
     assert as_they_come["leaves_a_run_that_nobody_reads"], "RunEvents can go"
 
 
+def test_a_run_that_fails_drops_what_nobody_has_read(as_they_come: dict[str, Any]) -> None:
+    assert as_they_come["drops_what_nobody_has_read"], "it waits for its reader now"
+
+
 def test_chatkit_installs_a_log_handler_of_its_own(as_they_come: dict[str, Any]) -> None:
     assert as_they_come["log_handlers"], "the handler need not be removed"
 
