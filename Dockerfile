@@ -30,7 +30,8 @@ COPY session_service session_service
 RUN install --directory --owner=chatkit --mode=700 /data
 VOLUME /data
 ENV SESSION_SERVICE_LISTEN=0.0.0.0:50051 \
-    DATABASE_URL=sqlite:////data/chatkit.db
+    DATABASE_URL=sqlite:////data/chatkit.db \
+    CHATKIT_ATTACHMENTS_DIR=/data/attachments
 EXPOSE 50051
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s \
     CMD ["python", "-m", "session_service.healthcheck"]

@@ -17,15 +17,15 @@ help: ## Show this help
 install: .venv/runtime ## Install what is needed to run, into .venv
 
 .PHONY: run
-run: .venv/runtime ## Run everything here; without OPENAI_API_KEY against a built-in emulator
-	@$(BIN)/python run.py
+run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without OPENAI_API_KEY on an emulator
+	@$(if $(MODE),CHATKIT_MODE='$(MODE)') $(BIN)/python run.py
 
 .PHONY: test
-test: .venv/development ## Run all tests
+test: .venv/development .venv/browser ## Run all tests
 	@$(BIN)/python -m pytest
 
 .PHONY: bench
-bench: .venv/development ## Measure beside a FastAPI peer, and statistics at a million sessions
+bench: .venv/development ## Measure beside FastAPI and the official ChatKit server (ARGS=--only streams)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: lint
@@ -88,4 +88,8 @@ clean: ## Remove what was installed and generated; keeps data/
 .venv/development: requirements-dev.txt .venv/runtime
 	@echo "Installing what the tests need into .venv (once, takes a minute) ..."
 	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+.venv/browser: .venv/development
+	@.ci/browser
 	@touch $@

@@ -5,6 +5,8 @@ Without OPENAI_API_KEY the built-in emulator stands in for OpenAI.
 
 import asyncio
 import contextlib
+import datetime
+import json
 import os
 import secrets
 import signal
@@ -19,11 +21,26 @@ from dataclasses import dataclass
 import jwt
 from dotenv import dotenv_values
 
+from session_service.agent_builder import CLOSES, EMULATOR_KEY, is_closed, utc_today
+from session_service.config import Settings
+
 GRACE_SECONDS = 25.0
 """Longer than what the processes take to drain, so that they end by themselves."""
 TOKEN_SECONDS = 7 * 24 * 60 * 60
 TOKEN_USER = 7
 EMULATOR_PORT = 8090
+MODES = ("hosted", "self_hosted")
+QUESTION = {
+    "type": "threads.create",
+    "params": {
+        "input": {
+            "content": [{"type": "input_text", "text": "Hola"}],
+            "attachments": [],
+            "inference_options": {},
+        }
+    },
+}
+"""What the ChatKit component sends with the first message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +54,18 @@ class Plan:
 
 
 def make_plan(given: Mapping[str, str]) -> Plan:
-    """Adds to the settings that there are; never changes one."""
+    """Adds to the settings that there are; never changes one. Exits where there is no such mode."""
     settings = {
         "GATEWAY_LISTEN": "127.0.0.1:8080",
         "SESSION_SERVICE_LISTEN": "127.0.0.1:50051",
+        "CHATKIT_MODE": "hosted",
         **given,
     }
+    if settings["CHATKIT_MODE"] not in MODES:
+        raise SystemExit(
+            f"There is no mode {settings['CHATKIT_MODE']!r}: it is {' or '.join(MODES)}, from"
+            " `make run MODE=…` or else CHATKIT_MODE"
+        )
     settings.setdefault("SESSION_SERVICE_TARGET", settings["SESSION_SERVICE_LISTEN"])
     made_secret = "JWT_SECRET" not in given and "JWT_JWKS_URL" not in given
     if made_secret:
@@ -50,7 +73,7 @@ def make_plan(given: Mapping[str, str]) -> Plan:
     emulator = None
     if "OPENAI_API_KEY" not in given:
         emulator = f"127.0.0.1:{_free_port(EMULATOR_PORT)}"
-        settings["OPENAI_API_KEY"] = "sk-emulator"
+        settings["OPENAI_API_KEY"] = EMULATOR_KEY
         settings["OPENAI_BASE_URL"] = f"http://{emulator}/v1"
         settings.setdefault("OPENAI_CHATKIT_WORKFLOW_ID", "wf_emulator")
         # A company's proxy is for what is outside.
@@ -59,7 +82,7 @@ def make_plan(given: Mapping[str, str]) -> Plan:
     return Plan(settings, emulator, made_secret)
 
 
-def introduction(plan: Plan) -> str:
+def introduction(plan: Plan, today: datetime.date) -> str:
     """Returns what a newcomer wants to know once everything runs."""
     settings = plan.settings
     address = f"http://{settings['GATEWAY_LISTEN'].replace('0.0.0.0', '127.0.0.1')}"
@@ -67,33 +90,60 @@ def introduction(plan: Plan) -> str:
     openai = settings.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
     if plan.emulator:
         openai = "the built-in emulator; for OpenAI itself put OPENAI_API_KEY into .env"
-    workflow = settings.get(
-        "OPENAI_CHATKIT_WORKFLOW_ID", "none yet: put OPENAI_CHATKIT_WORKFLOW_ID=wf_… into .env"
-    )
     lines = [
         "",
         "The ChatKit back end is ready.",
         "",
         f"  Address   {address}  (documentation at {address}/docs)",
         f"  OpenAI    {openai}",
-        f"  Workflow  {workflow}",
+        *_who_answers(settings, today),
         f"  Token     {token or 'ask the issuer at JWT_JWKS_URL for one'}",
     ]
     if token:
         secret = "a secret made for this run" if plan.made_secret else "your JWT_SECRET"
         lines.append(f"            (for development: user {TOKEN_USER}, 7 days, by {secret})")
-    lines += [
-        "",
-        "Ask for a client secret:",
-        "",
-        f"  curl -X POST {address}/api/chatkit/session"
+    ask = (
+        f"-X POST {address}/api/chatkit/session"
         f" -H 'Authorization: Bearer {token or 'YOUR_TOKEN'}'"
-        f" -H 'Content-Type: application/json' -d '{{\"userId\": {TOKEN_USER}}}'",
-        "",
-        "Ctrl-C stops everything.",
-        "",
-    ]
+        f" -H 'Content-Type: application/json' -d '{{\"userId\": {TOKEN_USER}}}'"
+    )
+    lines += ["", "Ask for a client secret:", "", f"  curl {ask}"]
+    if settings["CHATKIT_MODE"] == "self_hosted":
+        pick = 'import json,sys; print(json.load(sys.stdin)["data"]["client_secret"])'
+        lines += [
+            "",
+            "Say hello, and see the answer come bit by bit:",
+            "",
+            f"  SECRET=$(curl -s {ask} | python3 -c '{pick}')",
+            f'  curl -N -X POST {address}/api/chatkit -H "Authorization: Bearer $SECRET"'
+            f" -H 'Content-Type: application/json' -d '{json.dumps(QUESTION)}'",
+        ]
+    lines += ["", "Ctrl-C stops everything.", ""]
     return "\n".join(lines)
+
+
+def _who_answers(settings: Mapping[str, str], today: datetime.date) -> list[str]:
+    if settings["CHATKIT_MODE"] == "self_hosted":
+        model = settings.get("CHATKIT_MODEL", Settings.model_fields["chatkit_model"].default)
+        agent = settings.get("CHATKIT_AGENT")
+        return [
+            "  Mode      self_hosted: this back end answers by itself",
+            f"  Agent     {agent}" if agent else f"  Model     {model}",
+        ]
+    workflow = settings.get(
+        "OPENAI_CHATKIT_WORKFLOW_ID", "none yet: put OPENAI_CHATKIT_WORKFLOW_ID=wf_… into .env"
+    )
+    end = f"OpenAI closed Agent Builder on {CLOSES}; `make run MODE=self_hosted` does without it"
+    if not is_closed(today):
+        end = (
+            f"until OpenAI closes Agent Builder on {CLOSES};"
+            " `make run MODE=self_hosted` goes on after it"
+        )
+    return [
+        "  Mode      hosted: a workflow at OpenAI answers",
+        f"            ({end})",
+        f"  Workflow  {workflow}",
+    ]
 
 
 async def run(plan: Plan) -> int:
@@ -105,7 +155,9 @@ async def run(plan: Plan) -> int:
     stopped = asyncio.create_task(stop.wait())
     ends = [asyncio.create_task(process.wait()) for process in processes.values()]
     ready = asyncio.create_task(_wait_until_ready(plan.settings["GATEWAY_LISTEN"]))
-    ready.add_done_callback(lambda task: task.cancelled() or print(introduction(plan), flush=True))
+    ready.add_done_callback(
+        lambda task: task.cancelled() or print(introduction(plan, utc_today()), flush=True)
+    )
     await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
     dead = [name for name, process in processes.items() if process.returncode is not None]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import signal
+import math
 import socket
 import sys
 import warnings
@@ -18,23 +18,29 @@ from gateway.app import create_app
 from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
 from runtime import log as logs
+from runtime.signals import StopRequest, stop_request
 
-GRACE_SECONDS = 20
+GRACE_SECONDS = 20.0
 """How long requests in flight may take after SIGTERM."""
+_ENDING_SECONDS = 2
+"""How long those may take after that to be told so."""
 
 _MIN_SECRET_BYTES = 32
 _BACKLOG = 2048
-_NOISE = (
-    "Invalid HTTP request received.",
-    "Unsupported upgrade request.",
-    "No supported WebSocket library detected.",
-)
 
 log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, with our signal handling: its own ends the process with -15, not with 0."""
+    """uvicorn's, with our signal handling: its own ends the process with -15, not with 0.
+
+    What the grace is too short for is answered before the connection is closed.
+    """
+
+    def __init__(self, config: uvicorn.Config, stop: StopRequest, grace_seconds: float) -> None:
+        super().__init__(config)
+        self._stop = stop
+        self._grace_seconds = grace_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -43,21 +49,36 @@ class Server(uvicorn.Server):
             host = f"[{host}]" if ":" in host else host
             log.info("gateway listening", address=f"http://{host}:{port}")
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn cancels too, but then ends without a look at what the tasks still have to say.
+        ending = asyncio.get_running_loop().call_later(self._grace_seconds, self._cancel_requests)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    def _cancel_requests(self) -> None:
+        if tasks := self.server_state.tasks:
+            log.warning("requests cut off", requests=len(tasks))
+        for task in tasks:
+            task.cancel()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._drain)
-        yield
+        drain = asyncio.create_task(self._drain())
+        try:
+            yield
+        finally:
+            drain.cancel()
 
-    def _drain(self) -> None:
-        if not self.should_exit:
-            log.info("gateway draining")
+    async def _drain(self) -> None:
+        await self._stop.wait()
+        log.info("gateway draining")
         self.should_exit = True
 
 
-async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Exits with a message where it cannot start."""
+async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> None:
+    """Serves until it is told to stop, then drains. Exits with a message where it cannot start."""
     listener = _listen(settings.gateway_listen)
     server = Server(
         uvicorn.Config(
@@ -69,8 +90,10 @@ async def run(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nothing here depends on where a request says it comes from
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+            timeout_graceful_shutdown=math.ceil(grace_seconds) + _ENDING_SECONDS,
+        ),
+        stop,
+        grace_seconds,
     )
     await server.serve(sockets=[listener])
     if not server.started:
@@ -104,17 +127,14 @@ def _warn_of_short_secret(settings: Settings) -> None:
         log.warning("JWT_SECRET is short", remedy="use at least 32 random bytes (RFC 7518, 3.2)")
 
 
-def main() -> None:
-    settings = load_settings()
-    logs.configure(settings.log_level, settings.log_format)
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-    _warn_of_short_secret(settings)
-    uvloop.run(run(settings))
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Leaves out what anybody can make uvicorn write, over and over."""
-    return not record.getMessage().startswith(_NOISE)
+def main(grace_seconds: float = GRACE_SECONDS) -> None:
+    with stop_request() as stop:
+        settings = load_settings()
+        logs.configure(settings.log_level, settings.log_format)
+        # It warns of every form that it cannot read: who sent it is told, nobody else has to be.
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
+        _warn_of_short_secret(settings)
+        uvloop.run(run(settings, stop, grace_seconds))
 
 
 if __name__ == "__main__":

@@ -13,20 +13,22 @@ from starlette.types import ASGIApp
 
 from gateway.auth import Authenticator
 from gateway.channel import open_channel
+from gateway.client_script import create_client_script
 from gateway.config import Settings
 from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
-from gateway.middleware import CORS, RequestContext, SizeLimit
+from gateway.middleware import CORS, Cancellation, RequestContext, SizeLimit
 from gateway.routes import ROUTES, State
 from gateway.texts import language_of
-from protos.chatkit.v1 import session_service_pb2_grpc
+from protos.chatkit.v1 import conversation_service_pb2_grpc, session_service_pb2_grpc
 from runtime import log as logs
 
 
 def create_app(settings: Settings) -> ASGIApp:
     """Returns the application; its lifespan opens the channel to the session service."""
     documentation = create_documentation()
+    client_script = create_client_script()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
@@ -44,10 +46,13 @@ def create_app(settings: Settings) -> ASGIApp:
                     admin_user_ids=settings.admin_user_ids,
                 ),
                 sessions=session_service_pb2_grpc.SessionServiceStub(channel),
+                conversations=conversation_service_pb2_grpc.ConversationServiceStub(channel),
                 # types-grpcio-health-checking does not know the calls of its stub.
                 check_health=health_pb2_grpc.HealthStub(channel).Check,  # type: ignore[attr-defined]
                 timeout_seconds=settings.chatkit_timeout_seconds,
+                public_url=settings.gateway_public_url,
                 documentation=documentation,
+                client_script=client_script,
             )
 
     app = Starlette(
@@ -62,7 +67,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     # Around Starlette, not in it: its own answer to a crash comes from outside its middleware.
-    return RequestContext(CORS(app, settings.cors_allow_origins))
+    return RequestContext(CORS(Cancellation(app), settings.cors_allow_origins))
 
 
 def _on_api_error(request: Request, error: Exception) -> Response:

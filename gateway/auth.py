@@ -1,4 +1,4 @@
-"""Who is calling: the dashboard's JSON Web Token, and nothing else, says so."""
+"""Who is calling: the dashboard's JSON Web Token says so, in the chat the client secret."""
 
 import re
 import time
@@ -16,6 +16,7 @@ _MAX_TOKEN_LENGTH = 8 * 1024
 _MAX_USER_ID_LENGTH = 256
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 """What JSON can say, but neither UTF-8 nor every database can hold."""
+_CLIENT_SECRET = re.compile(r"[\x21-\x7e]{1,512}")
 _CLOCK_SKEW_SECONDS = 60
 """How far the clock of who makes the tokens may be ahead of ours."""
 _DEFAULT_USER_CLAIMS = ("userId", "sub")
@@ -49,6 +50,18 @@ def effective_user(caller: Caller, named: object) -> str:
     if user_id != caller.user_id and not caller.is_admin:
         raise APIError("PERMISSION_DENIED")
     return user_id
+
+
+def client_secret_of(authorization: str | None) -> str:
+    """Returns the client secret in the Authorization header of a chat; the service judges it.
+
+    Raises APIError: UNAUTHENTICATED for what cannot be one.
+    """
+    scheme, _, secret = (authorization or "").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not _CLIENT_SECRET.fullmatch(secret):
+        raise APIError("UNAUTHENTICATED", "secret")
+    return secret
 
 
 class Authenticator:

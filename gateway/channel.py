@@ -34,14 +34,18 @@ def open_channel(targets: Sequence[str]) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(target, _OPTIONS)
 
 
+def metadata() -> tuple[tuple[str, str], ...]:
+    """Returns what goes with every call for the current request: its name."""
+    return (("x-request-id", logs.request_id.get()),)
+
+
 async def call(
     method: "grpc.aio.UnaryUnaryMultiCallable[Request, Reply]",
     request: Request,
     timeout_seconds: float,
 ) -> Reply:
     """Calls the service for the current request. Raises APIError."""
-    metadata = (("x-request-id", logs.request_id.get()),)
     try:
-        return await method(request, timeout=timeout_seconds, metadata=metadata)
+        return await method(request, timeout=timeout_seconds, metadata=metadata())
     except grpc.aio.AioRpcError as error:
         raise from_rpc(error) from error

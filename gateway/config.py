@@ -1,6 +1,7 @@
 """The settings of the gateway; README.md documents them under "Configuration"."""
 
 import ipaddress
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -22,6 +23,17 @@ def _origin(value: str) -> str:
     if value != "*" and (url.scheme not in ("http", "https") or url.path or not url.netloc):
         raise ValueError("must be origins such as https://dashboard.example.com, with no path")
     return value
+
+
+def _public_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        fine = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # it would quote the value
+        fine = False
+    if not fine or re.search(r"[\s?#]", value):
+        raise ValueError("must be an address such as https://chat.example.com")
+    return value.rstrip("/")
 
 
 def _ip_version(host: str) -> int | None:
@@ -50,6 +62,8 @@ class Settings(ProcessSettings):
     """Without any way to check tokens there is nothing to serve: that stops the start."""
 
     gateway_listen: HostAndPort = "127.0.0.1:8080"
+    gateway_public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    """Where browsers reach the gateway, for links in answers; None is where they say they do."""
     session_service_target: Annotated[
         tuple[HostAndPort, ...],
         NoDecode,

@@ -28,8 +28,37 @@ STATUS_CODES = {
     "UPSTREAM_TIMEOUT": 504,
     "UNAVAILABLE": 503,
     "INTERNAL": 500,
+    "THREAD_NOT_FOUND": 404,
+    "ATTACHMENT_NOT_FOUND": 404,
+    "ATTACHMENT_TOO_LARGE": 413,
+    "ATTACHMENT_TYPE_NOT_ALLOWED": 415,
 }
 """The HTTP status of every reason, as the contract's table has it."""
+
+RETRYABLE = {
+    "UNAUTHENTICATED": False,
+    "PERMISSION_DENIED": False,
+    "INVALID_ARGUMENT": False,
+    "SESSION_NOT_FOUND": False,
+    "SESSION_DELETED": False,
+    "RATE_LIMITED": True,
+    "WORKFLOW_NOT_CONFIGURED": False,
+    "INVALID_API_KEY": False,
+    "WORKFLOW_NOT_FOUND": False,
+    "UPSTREAM_RATE_LIMITED": True,
+    "UPSTREAM_QUOTA_EXHAUSTED": False,
+    "UPSTREAM_REJECTED": False,
+    "UPSTREAM_UNAVAILABLE": True,
+    "UPSTREAM_TIMEOUT": True,
+    "UNAVAILABLE": True,
+    "INTERNAL": True,
+    "THREAD_NOT_FOUND": False,
+    "ATTACHMENT_NOT_FOUND": False,
+    "ATTACHMENT_TOO_LARGE": False,
+    "ATTACHMENT_TYPE_NOT_ALLOWED": False,
+    "NOT_FOUND": False,
+}
+"""Whether the chat offers to answer again, where the reason ends an answer that has begun."""
 
 HTTP_STATUS_CODES = {
     "NOT_FOUND": 404,
@@ -50,8 +79,19 @@ _FIELDS = {
     "session_id": "sessionId",
     "client_secret": "existingSecret",
     "days": "days",
+    "request": "request",
+    "name": "file",
+    "mime_type": "file",
+    "size": "file",
 }
-"""What the dashboard calls the fields of the requests."""
+"""What the dashboard and the chat call the fields of the requests."""
+
+_CONVERSATION_DETAILS = {
+    "UNAUTHENTICATED": "secret",
+    "SESSION_DELETED": "chat",
+    "RATE_LIMITED": "requests",
+}
+"""What a reason is about, where it comes from the conversation service."""
 
 _UNAVAILABLE_RETRY_SECONDS = 1.0
 
@@ -95,6 +135,15 @@ def from_rpc(error: grpc.aio.AioRpcError) -> APIError:
         field or details.metadata.get("cause"),
         retry_after_seconds=details.retry_after_seconds,
     )
+
+
+def from_conversation_rpc(error: grpc.aio.AioRpcError) -> APIError:
+    """Returns what a failed call of the conversation service means to the chat."""
+    failure = from_rpc(error)
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED and failure.reason == "INTERNAL":
+        return APIError("NOT_FOUND", "chatkit")  # the service runs in hosted mode
+    failure.detail = failure.detail or _CONVERSATION_DETAILS.get(failure.reason)
+    return failure
 
 
 def error_response(error: APIError, request_id: str, language: Language) -> Response:

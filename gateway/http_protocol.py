@@ -1,41 +1,205 @@
-"""uvicorn's HTTP protocol; what is not even HTTP is answered in JSON too."""
+"""uvicorn's HTTP protocol, with errors in JSON, an end to its patience, and cancellation.
 
-import re
+It stands below the application: there are no headers yet that could name a language.
+"""
+
+import asyncio
 import uuid
+from typing import Any
 
+import httptools
+import structlog
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import APIError, error_response
 from gateway.texts import DEFAULT_LANGUAGE
 
-# Of the same length, as the rest of the request is counted.
-_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
-_HIDDEN = b"\r\nx-offer:"
+CANCELLED = "gateway.cancelled"
+"""In the scope of a request that is cancelled from here: why, one of the next two."""
+CLIENT_GONE, BODY_LATE = "client gone", "body late"
+
+_MAX_HEAD_BYTES = 64 * 1024
+
+log = structlog.get_logger()
 
 
 class HTTPProtocol(HttpToolsProtocol):
-    """Stands below the application: there are no headers yet that could name a language."""
+    """One connection.
 
+    A request is cancelled as soon as its client is gone, so that what is done for it ends all the
+    way. This costs an ordinary request nothing, unlike a task that waits for `http.disconnect`.
+    """
+
+    head_seconds = 30.0
+    """How long a request may take to come, up to its body."""
+    body_seconds = 60.0
+    least_body_bytes = 16 * 1024
+    """What must come of a body in that time, else it counts as one that does not come."""
+    untaken_seconds = 60.0
+    """How long a client may take nothing of an answer that waits for it."""
+
+    _running: tuple[Scope, asyncio.Task[Any]] | None = None
+    _offered = False
+    _in_head = False
     _in_body = False
+    _head_bytes = 0
+    _body_bytes = 0
+    _untaken_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+    _body_timer: asyncio.TimerHandle | None = None
+    _untaken_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._application, self.app = self.app, self._run
+        self._limit_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_head_timer()
+        self._stop_body_timer()
+        self._stop_untaken_timer()
+        # A delete goes on: to leave the page is no change of mind, and who asked for it does not
+        # come back to see to it. Everything else is of use only to who gets the answer.
+        if self._running and self._running[0]["method"] != "DELETE":
+            self._cancel(CLIENT_GONE)
+
+    def _cancel(self, reason: str) -> None:
+        if self._running:
+            scope, task = self._running
+            scope[CANCELLED] = reason
+            task.cancel()
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._running = scope, task
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            self._running = None
 
     def data_received(self, data: bytes) -> None:
-        # `curl --http2` and Java offer an upgrade with every request. A server may ignore that,
-        # but httptools then drops the body, so it must not see the offer.
-        if not self._in_body:
-            head, end, rest = data.partition(b"\r\n\r\n")
-            data = _UPGRADE.sub(_HIDDEN, head) + end + rest
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self._refuse(type(error).__name__)
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self._refuse("the head is too large")
+                return
+        self._body_bytes += len(data)
+        self._limit_waiting()
+
+    def _parse(self, data: bytes) -> None:
+        """Parses as if nobody had offered an upgrade.
+
+        `curl --http2` and Java offer one with every request. A server may ignore that, but
+        httptools then drops the body. So it parses the head again, without the offer.
+        """
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._offered:
+                    return  # a CONNECT that is no error: it is answered, and is the last
+                (end_of_head,) = upgrade.args
+            rest = memoryview(rest)[end_of_head:]
+            head = self._head_without_offer()
+            self._offered = False
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self.parser.feed_data(head)
+
+    def _head_without_offer(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join((*lines, b"", b""))
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_body = True
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._offered = True
+            return
+        self._in_head, self._in_body = False, True
+        self._stop_head_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._in_body = False
-        super().on_message_complete()
+        if not self._offered:
+            self._in_body = False
+            self._stop_body_timer()
+            super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
+    def _limit_waiting(self) -> None:
+        """Limits how long we wait for what has not come yet; nothing, for most requests."""
+        if self.cycle and not self.cycle.response_complete:
+            if self._in_body and self._body_timer is None:
+                self._limit_body()
+        elif self._in_body:  # the rest of a request that has had its answer
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    def _limit_body(self) -> None:
+        self._body_bytes = 0
+        self._body_timer = self.loop.call_later(self.body_seconds, self._see_what_came)
+
+    def _see_what_came(self) -> None:
+        if self.flow.read_paused or self._body_bytes >= self.least_body_bytes:
+            self._limit_body()  # it comes, or waits for the application
+        else:
+            self._cancel(BODY_LATE)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._limit_untaken()
+
+    def resume_writing(self) -> None:
+        self._stop_untaken_timer()
+        super().resume_writing()
+
+    def _limit_untaken(self) -> None:
+        self._untaken_bytes = self.transport.get_write_buffer_size()
+        self._untaken_timer = self.loop.call_later(self.untaken_seconds, self._see_what_is_taken)
+
+    def _see_what_is_taken(self) -> None:
+        if self.transport.get_write_buffer_size() < self._untaken_bytes:
+            self._limit_untaken()
+        else:
+            self.transport.abort()
+
+    def _stop_untaken_timer(self) -> None:
+        if self._untaken_timer:
+            self._untaken_timer.cancel()
+            self._untaken_timer = None
+
+    def _refuse(self, problem: str) -> None:
         request_id = uuid.uuid4().hex
+        # One line each, as of any other request: a connection ends with it, so there are not more.
+        log.info("no HTTP", status=400, problem=problem, request_id=request_id)
         headers = {"Connection": "close", "X-Request-Id": request_id}
         error = APIError("INVALID_ARGUMENT", "http", headers=headers)
         response = error_response(error, request_id, DEFAULT_LANGUAGE)

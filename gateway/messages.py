@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -13,11 +13,20 @@ _MAX_STATE_VARIABLES = 64
 _MAX_KEY_LENGTH = 64
 _INT64 = range(-(2**63), 2**63)
 
+Primitive: TypeAlias = str | int | float | bool
+
 _STATUSES = {
     pb.SESSION_STATUS_ACTIVE: "active",
     pb.SESSION_STATUS_EXPIRED: "expired",
     pb.SESSION_STATUS_REFRESHED: "refreshed",
     pb.SESSION_STATUS_DELETED: "deleted",
+}
+
+_MODES = {
+    # A session service from before there was another mode does not say it.
+    pb.SESSION_MODE_UNSPECIFIED: "hosted",
+    pb.SESSION_MODE_HOSTED: "hosted",
+    pb.SESSION_MODE_SELF_HOSTED: "self_hosted",
 }
 
 
@@ -30,9 +39,9 @@ def create_session_request(user_id: str, body: Mapping[str, Any]) -> pb.CreateSe
         variable = request.state_variables[key]
         if isinstance(value, bool):
             variable.bool_value = value
-        elif isinstance(value, int):
+        elif isinstance(value, int) and value in _INT64:
             variable.integer_value = value
-        elif isinstance(value, float):
+        elif isinstance(value, int | float):
             variable.number_value = value
         else:
             variable.string_value = value
@@ -46,7 +55,8 @@ def issued(reply: pb.CreateSessionResponse | pb.RefreshSessionResponse) -> dict[
         "client_secret": reply.client_secret,
         "expires_at": reply.session.expires_at.seconds,
         "user_id": reply.session.user_id,
-        "workflow_id": reply.session.workflow_id,
+        "mode": _MODES[reply.session.mode],
+        "workflow_id": reply.session.workflow_id or None,
     }
 
 
@@ -56,7 +66,8 @@ def session(message: pb.Session) -> dict[str, Any]:
         "id": message.id,
         "status": _STATUSES[message.status],
         "user_id": message.user_id,
-        "workflow_id": message.workflow_id,
+        "mode": _MODES[message.mode],
+        "workflow_id": message.workflow_id or None,
         "created_at": message.created_at.seconds,
         "expires_at": message.expires_at.seconds,
     }
@@ -85,6 +96,14 @@ def stats(reply: pb.GetStatsResponse) -> dict[str, Any]:
         "messagesUpdatedAt": (
             _rfc3339(reply.messages_updated_at) if reply.HasField("messages_updated_at") else None
         ),
+        "turns": reply.turns,
+        "failedTurns": reply.failed_turns,
+        "inputTokens": reply.input_tokens,
+        "outputTokens": reply.output_tokens,
+        "estimatedTurns": reply.estimated_turns,
+        "toolCalls": reply.tool_calls,
+        "answerTime": _answer_time(reply),
+        "failuresByReason": dict(reply.failures_by_reason),
         "daily": [
             {
                 "date": day.date,
@@ -92,30 +111,62 @@ def stats(reply: pb.GetStatsResponse) -> dict[str, Any]:
                 "messages": day.messages,
                 "refreshes": day.refreshes,
                 "failures": day.failures,
+                "turns": day.turns,
+                "failedTurns": day.failed_turns,
+                "inputTokens": day.input_tokens,
+                "outputTokens": day.output_tokens,
+                "toolCalls": day.tool_calls,
+                "answerTime": _answer_time(day),
+                "failuresByReason": dict(day.failures_by_reason),
             }
             for day in reply.daily
         ],
     }
 
 
-def _state_variables(body: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
+def _answer_time(message: pb.GetStatsResponse | pb.DailyStats) -> dict[str, float] | None:
+    if not message.HasField("answer_time"):
+        return None
+    return {"p50": message.answer_time.p50_seconds, "p95": message.answer_time.p95_seconds}
+
+
+def _state_variables(body: Mapping[str, Any]) -> Iterator[tuple[str, Primitive]]:
+    """Yields what is known of the user but for the e-mail address, whatever else it is called."""
+    addresses = {
+        value for name, value in body.items() if isinstance(value, str) and _says_email(name)
+    }
+    found: list[tuple[str, Primitive]] = []
     for key in ("username", "role", "userContext"):
-        yield from _flatten(key, body.get(key))
+        for name, value, is_email in _flatten(key, body.get(key)):
+            if is_email and isinstance(value, str):
+                addresses.add(value)
+            else:
+                found.append((name, value))
+    # A user name that is the address is the address: what it is called does not make it less so.
+    known = {address.strip().lower() for address in addresses} - {""}
+    for name, value in found:
+        if not (known and isinstance(value, str) and value.strip().lower() in known):
+            yield name, value
 
 
-def _flatten(key: str, value: Any) -> Iterator[tuple[str, str | int | float | bool]]:
-    """Joins nested names with dots; leaves out null, lists, and names that are too long."""
+def _says_email(name: str) -> bool:
+    """Tells so of userEmail, e-mail, mail_address, correo … and rather of too many names."""
+    name = name.lower()
+    return "mail" in name or "correo" in name
+
+
+def _flatten(key: str, value: Any, is_email: bool = False) -> Iterator[tuple[str, Primitive, bool]]:
+    """Joins nested names with dots, and tells whether one of them says that it is an e-mail.
+
+    Leaves out null, lists, and names that are too long.
+    """
     if len(key) > _MAX_KEY_LENGTH:
         return
     if isinstance(value, dict):
         for name, nested in value.items():
-            if name.lower() != "email":  # personal, and of no use to a workflow
-                yield from _flatten(f"{key}.{name}", nested)
-    elif isinstance(value, int):  # a bool is one
-        if value in _INT64:
-            yield key, value
-    elif isinstance(value, str | float):
-        yield key, value
+            yield from _flatten(f"{key}.{name}", nested, is_email or _says_email(name))
+    elif isinstance(value, str | int | float):  # a bool is an int
+        yield key, value, is_email
 
 
 def _rfc3339(timestamp: Timestamp) -> str:

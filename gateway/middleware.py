@@ -1,5 +1,6 @@
-"""What surrounds every request: its id, its log line, CORS, a size limit; JSON, come what may."""
+"""What surrounds every request: its id, its log line, CORS, limits; JSON, come what may."""
 
+import asyncio
 import time
 
 import structlog
@@ -9,10 +10,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import APIError, error_response
+from gateway.http_protocol import BODY_LATE, CANCELLED, CLIENT_GONE
 from gateway.texts import language_of
 from runtime import log as logs
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_CHAT_BODY_BYTES = 512 * 1024
+MAX_UPLOAD_BYTES = 513 * 1024 * 1024
+"""The session service has the limit of a file; a form around a file is a little larger."""
+
+CLIENT_GONE_STATUS = 499
+"""nginx's, for a client that went away before there was an answer; nobody gets it."""
+
+_CHAT_PATH = "/api/chatkit"
+_ATTACHMENTS_PATH = "/api/chatkit/attachments"
 
 _QUIET_PATHS = frozenset(("/healthz", "/readyz"))
 """Asked every few seconds by whoever runs us, who also keeps the answers."""
@@ -32,7 +43,7 @@ class RequestContext:
             return
         started = time.perf_counter()
         request_id = logs.begin_request(Headers(scope=scope).get("x-request-id"))
-        status = 0
+        status = CLIENT_GONE_STATUS
 
         async def send_named(message: Message) -> None:
             nonlocal status
@@ -75,12 +86,57 @@ class CORS(CORSMiddleware):
             del headers["content-length"], headers["content-type"]
             return Response(status_code=204, headers=headers)
         language = language_of(request_headers.get("accept-language"))
-        error = APIError("PERMISSION_DENIED", "origin", headers={"Vary": "Origin"})
+        # It is asked only with both headers, and the origin weighs more.
+        allowed = self.is_allowed_origin(request_headers["origin"])
+        detail = "preflight" if allowed else "origin"
+        error = APIError("PERMISSION_DENIED", detail, headers={"Vary": "Origin"})
         return error_response(error, logs.request_id.get(), language)
 
 
+class Cancellation:
+    """Ends a request that is cancelled by the HTTP protocol, or by the end of the server.
+
+    Inside CORS: who is told to try again must be able to read it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except asyncio.CancelledError:
+            # Goes no further, as this is the end of the task; a server would log it as a crash.
+            # What has begun and cannot be ended well, the server cuts off.
+            if not begun:
+                await _answer_to_cancelled(scope)(scope, receive, send)
+
+
+def _answer_to_cancelled(scope: Scope) -> Response:
+    reason = scope.get(CANCELLED)
+    if reason == CLIENT_GONE:
+        return Response(status_code=CLIENT_GONE_STATUS)  # for the log alone
+    if reason == BODY_LATE:
+        # Not 408: after it browsers send the request again by themselves.
+        error = APIError("INVALID_ARGUMENT", "late", headers={"Connection": "close"})
+    else:
+        error = APIError("UNAVAILABLE", retry_after_seconds=1)
+    language = language_of(Headers(scope=scope).get("accept-language"))
+    return error_response(error, logs.request_id.get(), language)
+
+
 class SizeLimit:
-    """Refuses bodies above `MAX_BODY_BYTES`, announced or not, without keeping them.
+    """Refuses bodies above the limit of their route, announced or not, without keeping them.
 
     What is still to come the server reads and drops: were the connection closed at once, clients
     that are still sending would see a reset instead of the answer.
@@ -94,9 +150,10 @@ class SizeLimit:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
+        limit, reason, detail = _limit(scope["path"])
+        if int(headers.get("content-length", "0")) > limit:
             language = language_of(headers.get("accept-language"))
-            error = APIError("PAYLOAD_TOO_LARGE")
+            error = APIError(reason, detail)
             await error_response(error, logs.request_id.get(), language)(scope, receive, send)
             return
         received = 0
@@ -105,13 +162,25 @@ class SizeLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
-                raise APIError("PAYLOAD_TOO_LARGE")
+            if received > limit:
+                raise APIError(reason, detail)
             return message
 
         await self._app(scope, receive_limited, send)
 
 
+def _limit(path: str) -> tuple[int, str, str | None]:
+    """Returns how many bytes a body may have, and how a larger one is refused."""
+    if path == _CHAT_PATH:
+        return MAX_CHAT_BODY_BYTES, "PAYLOAD_TOO_LARGE", "chat"
+    if path.startswith(_ATTACHMENTS_PATH):
+        return MAX_UPLOAD_BYTES, "ATTACHMENT_TOO_LARGE", None
+    return MAX_BODY_BYTES, "PAYLOAD_TOO_LARGE", None
+
+
 def _path(scope: Scope) -> str:
-    """Returns the path as it was sent, percent-encoded, so that it cannot break a log line."""
+    """Returns the path as it was sent, percent-encoded, so that it cannot break a log line.
+
+    Without the query, where signatures are; and who takes a secret for an id puts it here.
+    """
     return bytes(scope.get("raw_path", b"")).decode("ascii", "backslashreplace")

@@ -1,6 +1,7 @@
 """The documented routes: each authenticates, translates, calls the session service, translates."""
 
 import re
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeAlias, TypedDict
 
 import grpc
@@ -11,14 +12,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import messages, texts
-from gateway.auth import Authenticator, Caller, effective_user
-from gateway.channel import call
+from gateway.attachments import AttachmentContent, form_parts, link_of, raw_parts, upload
+from gateway.auth import Authenticator, Caller, client_secret_of, effective_user
+from gateway.channel import call, metadata
+from gateway.client_script import ANYBODYS, ClientScript, Mode
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
+from gateway.streaming import ChatAnswer
+from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
+from protos.chatkit.v1 import conversation_service_pb2_grpc as pb_chat_grpc
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 
 _HEALTH_TIMEOUT_SECONDS = 2.0
+_TRANSFER_TIMEOUT_SECONDS = 3600.0
+"""Of an attachment: 512 MiB at 1.2 Mbit/s."""
+_QUEUE_SECONDS = 10.0
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_CONVERSATIONS = "chatkit.v1.ConversationService"
 
 CheckHealth: TypeAlias = (
     "grpc.aio.UnaryUnaryMultiCallable[pb_health.HealthCheckRequest, pb_health.HealthCheckResponse]"
@@ -30,15 +41,18 @@ class State(TypedDict):
 
     authenticator: Authenticator
     sessions: "pb_grpc.SessionServiceAsyncStub"
+    conversations: "pb_chat_grpc.ConversationServiceAsyncStub"
     check_health: CheckHealth
     timeout_seconds: float
+    public_url: str | None
     documentation: Documentation
+    client_script: ClientScript
 
 
 async def create_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
     body = await _json_object(request)
-    user_id = effective_user(caller, body.get("userId", caller.user_id))
+    user_id = _effective_user(caller, body)
     reply = await call(
         request.state["sessions"].CreateSession,
         messages.create_session_request(user_id, body),
@@ -50,7 +64,7 @@ async def create_session(request: Request[State]) -> Response:
 async def refresh_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
     body = await _json_object(request)
-    user_id = effective_user(caller, body.get("userId", caller.user_id))
+    user_id = _effective_user(caller, body)
     secret = body.get("existingSecret") or body.get("currentClientSecret")
     if not isinstance(secret, str):
         raise APIError("INVALID_ARGUMENT", "existingSecret")
@@ -101,6 +115,47 @@ async def stats(request: Request[State]) -> Response:
     return _success(messages.stats(reply))
 
 
+async def chat(request: Request[State]) -> ChatAnswer:
+    process = request.state["conversations"].Process
+    client_secret = client_secret_of(request.headers.get("authorization"))
+    raw = await _json(request)
+    if not raw:
+        raise APIError("INVALID_ARGUMENT", "request")
+    language = _language(request)
+    message = pb_chat.ProcessRequest(
+        client_secret=client_secret, request=raw, language=language, base_url=_base_url(request)
+    )
+    # The service keeps the limit of an answer, which may have to wait for another in its thread.
+    timeout = 2 * request.state["timeout_seconds"] + _QUEUE_SECONDS
+    return ChatAnswer(lambda: process(message, timeout=timeout, metadata=metadata()), language)
+
+
+async def attachments(request: Request[State]) -> Response:
+    head = pb_chat.UploadAttachmentHead(
+        client_secret=client_secret_of(request.headers.get("authorization")),
+        base_url=_base_url(request),
+    )
+    content_type = request.headers.get("content-type", "")
+    return await _upload(request, form_parts(head, content_type, request.stream()))
+
+
+async def attachment(request: Request[State]) -> Response | AttachmentContent:
+    link = link_of(request.path_params["attachment_id"], request.query_params)
+    if request.method == "POST":
+        head = pb_chat.UploadAttachmentHead(
+            link=link,
+            mime_type=request.headers.get("content-type", "").partition(";")[0].strip().lower(),
+            base_url=_base_url(request),
+            size=int(request.headers.get("content-length", "0")),
+        )
+        return await _upload(request, raw_parts(head, request.stream()))
+    read = request.state["conversations"].ReadAttachment
+    message = pb_chat.ReadAttachmentRequest(link=link)
+    return AttachmentContent(
+        lambda: read(message, timeout=_TRANSFER_TIMEOUT_SECONDS, metadata=metadata())
+    )
+
+
 async def healthz(request: Request[State]) -> Response:
     """Tells that this process is alive."""
     return _success({"status": "alive"})
@@ -119,6 +174,16 @@ async def readyz(request: Request[State]) -> Response:
     return _success({"status": "ready"})
 
 
+async def client_script(request: Request[State]) -> Response:
+    """Serves what dashboards import, for the mode that the session service is in right now."""
+    script, known = request.state["client_script"], request.headers.get("if-none-match")
+    return script.script_response(await _mode(request), known)
+
+
+async def client_types(request: Request[State]) -> Response:
+    return request.state["client_script"].types_response(request.headers.get("if-none-match"))
+
+
 async def openapi(request: Request[State]) -> Response:
     return request.state["documentation"].openapi_response()
 
@@ -135,14 +200,64 @@ async def _authenticate(request: Request[State]) -> Caller:
     return await authenticator.authenticate(request.headers.get("authorization"))
 
 
+def _effective_user(caller: Caller, body: Mapping[str, Any]) -> str:
+    """Returns the user whom a body names; who is null is not named. Raises APIError."""
+    named = body.get("userId")
+    return caller.user_id if named is None else effective_user(caller, named)
+
+
+async def _upload(
+    request: Request[State], parts: AsyncIterator[pb_chat.UploadAttachmentRequest]
+) -> Response:
+    begin = request.state["conversations"].UploadAttachment
+    uploaded = await upload(
+        lambda: begin(timeout=_TRANSFER_TIMEOUT_SECONDS, metadata=metadata()), parts
+    )
+    headers = {"Cache-Control": "no-store"}
+    return Response(uploaded, headers=headers, media_type="application/json")
+
+
+def _base_url(request: Request[State]) -> str:
+    """Returns where the browser reaches us. Raises APIError for a host that is no name."""
+    if public_url := request.state["public_url"]:
+        return public_url
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        raise APIError("INVALID_ARGUMENT", "http")
+    return f"{request.scope['scheme']}://{host}"
+
+
+async def _json(request: Request[State]) -> bytes:
+    """Returns the body as it is, which may be empty. Raises APIError."""
+    raw = await request.body()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if raw and media_type != "application/json":
+        raise APIError("UNSUPPORTED_MEDIA_TYPE")
+    return raw
+
+
+async def _mode(request: Request[State]) -> Mode:
+    """Returns the mode of the session service: only in self-hosted mode it holds conversations.
+
+    Raises APIError while it does not serve.
+    """
+    asked = pb_health.HealthCheckRequest(service=_CONVERSATIONS)
+    try:
+        reply = await request.state["check_health"](asked, timeout=_HEALTH_TIMEOUT_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            return "hosted"
+    else:
+        if reply.status == pb_health.HealthCheckResponse.SERVING:
+            return "self_hosted"
+    raise APIError("UNAVAILABLE", retry_after_seconds=1, headers=ANYBODYS)
+
+
 async def _json_object(request: Request[State]) -> dict[str, Any]:
     """Returns the body, {} where there is none. Raises APIError."""
-    raw = await request.body()
+    raw = await _json(request)
     if not raw:
         return {}
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise APIError("UNSUPPORTED_MEDIA_TYPE")
     try:
         body = orjson.loads(raw)  # refuses lone surrogates and nesting beyond 1,024 levels
     except orjson.JSONDecodeError:
@@ -165,8 +280,13 @@ ROUTES = [
     Route("/api/chatkit/refresh", refresh_session, methods=["POST"]),
     Route("/api/chatkit/session/{session_id}", session, methods=["GET", "DELETE"]),
     Route("/api/chatkit/stats", stats, methods=["GET"]),
+    Route("/api/chatkit", chat, methods=["POST"]),
+    Route("/api/chatkit/attachments", attachments, methods=["POST"]),
+    Route("/api/chatkit/attachments/{attachment_id}", attachment, methods=["GET", "POST"]),
     Route("/healthz", healthz, methods=["GET"]),
     Route("/readyz", readyz, methods=["GET"]),
+    Route("/chatkit-client.js", client_script, methods=["GET"]),
+    Route("/chatkit-client.d.ts", client_types, methods=["GET"]),
     Route("/openapi.json", openapi, methods=["GET"]),
     Route("/docs", docs, methods=["GET"]),
 ]

@@ -35,6 +35,17 @@ def text_of(reason: str, detail: str | None, language: Language) -> Text:
     return translations.es if language == "es" else translations.en
 
 
+def chat_message(reason: str, detail: str | None, language: Language) -> str:
+    """Returns what the chat shows in place of the rest of an answer.
+
+    A hint is part of it where it is for who reads it there: most are for administrators, and to try
+    again the chat has a button.
+    """
+    text = text_of(reason, detail, language)
+    error = text.error if text.error.endswith(".") else f"{text.error}."
+    return f"{error} {text.hint}" if reason in _HINTS_FOR_THE_CHAT else error
+
+
 def session_deleted(language: Language) -> str:
     """Returns the message of a successful delete."""
     return "Sesión eliminada." if language == "es" else "Session deleted."
@@ -62,7 +73,14 @@ def _weight(parameter: str) -> float:
         return 0.0
 
 
-_WORKFLOW_FORM_ES = "OPENAI_CHATKIT_WORKFLOW_ID debe empezar por «wf_»"
+_HINTS_FOR_THE_CHAT = frozenset(
+    (
+        "SESSION_DELETED",
+        "UPSTREAM_QUOTA_EXHAUSTED",
+        "THREAD_NOT_FOUND",
+        "ATTACHMENT_NOT_FOUND",
+    )
+)
 
 TEXTS: dict[str, Translations] = {
     "UNAUTHENTICATED": Translations(
@@ -77,6 +95,16 @@ TEXTS: dict[str, Translations] = {
             " dashboard's.",
         ),
     ),
+    "UNAUTHENTICATED.secret": Translations(
+        es=Text(
+            "El acceso al chat no es válido o ha caducado.",
+            "Recarga la página. Si llamas por tu cuenta, envía un client_secret vigente.",
+        ),
+        en=Text(
+            "The access to the chat is not valid or has expired.",
+            "Reload the page. If you call by yourself, send a client_secret that is still valid.",
+        ),
+    ),
     "PERMISSION_DENIED": Translations(
         es=Text(
             "No puedes actuar en nombre de otro usuario.",
@@ -89,12 +117,23 @@ TEXTS: dict[str, Translations] = {
     ),
     "PERMISSION_DENIED.origin": Translations(
         es=Text(
-            "Este origen, método o cabecera no está permitido.",
+            "Este origen no está permitido.",
             "Añade el origen del dashboard a CORS_ALLOW_ORIGINS.",
         ),
         en=Text(
-            "This origin, method or header is not allowed.",
+            "This origin is not allowed.",
             "Add the dashboard's origin to CORS_ALLOW_ORIGINS.",
+        ),
+    ),
+    "PERMISSION_DENIED.preflight": Translations(
+        es=Text(
+            "Una página de otro origen no puede usar ese método o esa cabecera.",
+            "Usa GET, POST o DELETE con las cabeceras Authorization, Content-Type y X-Request-Id.",
+        ),
+        en=Text(
+            "A page of another origin may not use that method or header.",
+            "Use GET, POST or DELETE with the headers Authorization, Content-Type and"
+            " X-Request-Id.",
         ),
     ),
     "INVALID_ARGUMENT": Translations(
@@ -104,6 +143,16 @@ TEXTS: dict[str, Translations] = {
     "INVALID_ARGUMENT.http": Translations(
         es=Text("La petición no es HTTP válido.", "Usa un cliente HTTP/1.1."),
         en=Text("The request is not valid HTTP.", "Use an HTTP/1.1 client."),
+    ),
+    "INVALID_ARGUMENT.late": Translations(
+        es=Text(
+            "El cuerpo de la petición no ha llegado a tiempo.",
+            "Envía todos los bytes que anuncia Content-Length, sin pausas largas.",
+        ),
+        en=Text(
+            "The body of the request has not arrived in time.",
+            "Send all the bytes that Content-Length announces, without long pauses.",
+        ),
     ),
     "INVALID_ARGUMENT.body": Translations(
         es=Text(
@@ -149,6 +198,28 @@ TEXTS: dict[str, Translations] = {
         es=Text("El parámetro days no es válido.", "Debe ser un entero de 1 a 366."),
         en=Text("The parameter days is not valid.", "It must be an integer from 1 to 366."),
     ),
+    "INVALID_ARGUMENT.request": Translations(
+        es=Text(
+            "Esta petición del chat (request) no es válida o no se puede atender ahora.",
+            "Recarga la página. Si programas el cliente: envía {type, params, metadata} como lo"
+            " hace el componente de ChatKit; el registro del servicio dice qué falla.",
+        ),
+        en=Text(
+            "This request of the chat (request) is not valid, or cannot be served now.",
+            "Reload the page. If you program the client: send {type, params, metadata} as the"
+            " ChatKit component does; the log of the service says what is wrong.",
+        ),
+    ),
+    "INVALID_ARGUMENT.file": Translations(
+        es=Text(
+            "Falta el archivo en el campo file, o no ha llegado entero.",
+            "Envía multipart/form-data con un solo archivo, en el campo file y con su nombre.",
+        ),
+        en=Text(
+            "The file is missing from the field file, or has not arrived as a whole.",
+            "Send multipart/form-data with just one file, in the field file and with its name.",
+        ),
+    ),
     "SESSION_NOT_FOUND": Translations(
         es=Text("No existe esa sesión.", "Crea una sesión nueva."),
         en=Text("There is no such session.", "Create a new session."),
@@ -156,6 +227,10 @@ TEXTS: dict[str, Translations] = {
     "SESSION_DELETED": Translations(
         es=Text("Esa sesión fue eliminada.", "Crea una sesión nueva."),
         en=Text("That session was deleted.", "Create a new session."),
+    ),
+    "SESSION_DELETED.chat": Translations(
+        es=Text("Esta sesión de chat se ha cerrado.", "Recarga la página para abrir otra."),
+        en=Text("This chat session was closed.", "Reload the page to open another."),
     ),
     "RATE_LIMITED": Translations(
         es=Text(
@@ -165,6 +240,16 @@ TEXTS: dict[str, Translations] = {
         en=Text(
             "You have started too many chat sessions in a minute.",
             "Wait a little and try again. The limit is CHATKIT_SESSIONS_PER_MINUTE.",
+        ),
+    ),
+    "RATE_LIMITED.requests": Translations(
+        es=Text(
+            "Has enviado demasiados mensajes en un minuto.",
+            "Espera un poco y vuelve a intentarlo. El límite es CHATKIT_REQUESTS_PER_MINUTE.",
+        ),
+        en=Text(
+            "You have sent too many messages in a minute.",
+            "Wait a little and try again. The limit is CHATKIT_REQUESTS_PER_MINUTE.",
         ),
     ),
     "WORKFLOW_NOT_CONFIGURED": Translations(
@@ -182,13 +267,13 @@ TEXTS: dict[str, Translations] = {
     "WORKFLOW_NOT_CONFIGURED.malformed": Translations(
         es=Text(
             "No workflow ID configured",
-            f"{_WORKFLOW_FORM_ES}: copia el identificador del workflow tal cual y reinicia el"
-            " servicio.",
+            "OPENAI_CHATKIT_WORKFLOW_ID debe ser «wf_» seguido de letras, dígitos, «_» o «-»: copia"
+            " el identificador del workflow tal cual y reinicia el servicio.",
         ),
         en=Text(
             "No workflow ID configured",
-            "OPENAI_CHATKIT_WORKFLOW_ID must begin with “wf_”: copy the workflow's id as it is and"
-            " restart the service.",
+            "OPENAI_CHATKIT_WORKFLOW_ID must be “wf_” followed by letters, digits, “_” or “-”: copy"
+            " the workflow's id as it is and restart the service.",
         ),
     ),
     "INVALID_API_KEY": Translations(
@@ -217,13 +302,15 @@ TEXTS: dict[str, Translations] = {
     "INVALID_API_KEY.permission": Translations(
         es=Text(
             "Invalid API key",
-            "La clave existe, pero no tiene permiso para ChatKit: dale el permiso de escritura de"
-            " ChatKit en la configuración del proyecto de OpenAI, o usa otra clave.",
+            "La clave existe, pero le falta un permiso: en la configuración del proyecto de OpenAI"
+            " dale el de escritura de ChatKit (en modo self_hosted, los de Responses y Files), o"
+            " usa otra clave.",
         ),
         en=Text(
             "Invalid API key",
-            "The key exists but lacks permission for ChatKit: grant it ChatKit write permission in"
-            " the settings of the OpenAI project, or use another key.",
+            "The key exists but lacks a permission: in the settings of the OpenAI project grant it"
+            " write permission for ChatKit (in self_hosted mode, for Responses and Files), or use"
+            " another key.",
         ),
     ),
     "WORKFLOW_NOT_FOUND": Translations(
@@ -231,13 +318,34 @@ TEXTS: dict[str, Translations] = {
             "Workflow not found",
             "Comprueba, en este orden: que el workflow está en el mismo proyecto de OpenAI que la"
             " clave; que ninguna variable del shell sustituye a la de .env; que el workflow está"
-            " publicado; y que Agent Builder, que aloja los workflows wf_…, cierra el 2026-11-30.",
+            " publicado; y que Agent Builder, que aloja los workflows wf_…, cierra el 2026-11-30."
+            " Para no depender de él, define CHATKIT_MODE=self_hosted y reinicia el servicio, como"
+            " explica MIGRATION.md.",
         ),
         en=Text(
             "Workflow not found",
             "Check, in this order: that the workflow is in the same OpenAI project as the key; that"
             " no shell variable overrides the one in .env; that the workflow is published; and that"
-            " Agent Builder, which hosts wf_… workflows, closes on 2026-11-30.",
+            " Agent Builder, which hosts wf_… workflows, closes on 2026-11-30. To do without it,"
+            " set CHATKIT_MODE=self_hosted and restart the service, as MIGRATION.md explains.",
+        ),
+    ),
+    "WORKFLOW_NOT_FOUND.closed": Translations(
+        es=Text(
+            "Workflow not found",
+            "Comprueba, en este orden: que el workflow está en el mismo proyecto de OpenAI que la"
+            " clave; que ninguna variable del shell sustituye a la de .env; y que el workflow está"
+            " publicado. Pero lo más probable es que ya no exista: Agent Builder, que alojaba los"
+            " workflows wf_…, cerró el 2026-11-30. Para que el chat siga, define"
+            " CHATKIT_MODE=self_hosted y reinicia el servicio, como explica MIGRATION.md.",
+        ),
+        en=Text(
+            "Workflow not found",
+            "Check, in this order: that the workflow is in the same OpenAI project as the key; that"
+            " no shell variable overrides the one in .env; and that the workflow is published. But"
+            " most likely it is no more: Agent Builder, which hosted wf_… workflows, closed on"
+            " 2026-11-30. For the chat to go on, set CHATKIT_MODE=self_hosted and restart the"
+            " service, as MIGRATION.md explains.",
         ),
     ),
     "UPSTREAM_RATE_LIMITED": Translations(
@@ -278,8 +386,14 @@ TEXTS: dict[str, Translations] = {
         ),
     ),
     "UPSTREAM_TIMEOUT": Translations(
-        es=Text("OpenAI no ha respondido a tiempo.", "Vuelve a intentarlo."),
-        en=Text("OpenAI did not answer in time.", "Try again."),
+        es=Text(
+            "OpenAI no ha terminado de responder a tiempo.",
+            "Vuelve a intentarlo. El límite es CHATKIT_TIMEOUT_SECONDS.",
+        ),
+        en=Text(
+            "OpenAI did not finish answering in time.",
+            "Try again. The limit is CHATKIT_TIMEOUT_SECONDS.",
+        ),
     ),
     "UNAVAILABLE": Translations(
         es=Text(
@@ -290,6 +404,18 @@ TEXTS: dict[str, Translations] = {
         en=Text(
             "The chat service is not available right now.",
             "Try again in a few seconds. If it goes on, check that session_service is running.",
+        ),
+    ),
+    "UNAVAILABLE.store": Translations(
+        es=Text(
+            "El servicio de chat no puede guardar ni leer datos en este momento.",
+            "Vuelve a intentarlo en unos segundos. Si sigue así, busca la causa en el registro de"
+            " session_service: comprueba el disco y el archivo de DATABASE_URL.",
+        ),
+        en=Text(
+            "The chat service cannot store or read data right now.",
+            "Try again in a few seconds. If it goes on, look for the cause in the log of"
+            " session_service: check the disk and the file of DATABASE_URL.",
         ),
     ),
     "UNAVAILABLE.keys": Translations(
@@ -313,9 +439,75 @@ TEXTS: dict[str, Translations] = {
             "Try again. If it happens again, give the requestId to the technical team.",
         ),
     ),
+    "THREAD_NOT_FOUND": Translations(
+        es=Text(
+            "Esta conversación ya no existe.",
+            "Empieza una nueva, o elige otra en el historial.",
+        ),
+        en=Text(
+            "This conversation no longer exists.",
+            "Start a new one, or choose another from the history.",
+        ),
+    ),
+    "ATTACHMENT_NOT_FOUND": Translations(
+        es=Text(
+            "Este archivo ya no está disponible.",
+            "Vuelve a adjuntarlo. Los enlaces a los archivos caducan a los pocos minutos.",
+        ),
+        en=Text(
+            "This file is no longer available.",
+            "Attach it again. Links to files expire after a few minutes.",
+        ),
+    ),
+    "ATTACHMENT_TOO_LARGE": Translations(
+        es=Text(
+            "El archivo es demasiado grande.",
+            "Adjunta uno más pequeño. El límite es CHATKIT_ATTACHMENT_MAX_MB, 512 como máximo.",
+        ),
+        en=Text(
+            "The file is too large.",
+            "Attach a smaller one. The limit is CHATKIT_ATTACHMENT_MAX_MB, 512 at most.",
+        ),
+    ),
+    "ATTACHMENT_TYPE_NOT_ALLOWED": Translations(
+        es=Text(
+            "Este tipo de archivo no se admite, o su contenido no es lo que dice ser.",
+            "Adjunta una imagen, un PDF, un documento de oficina o un texto en UTF-8 (en Excel,"
+            " «CSV UTF-8»).",
+        ),
+        en=Text(
+            "Files of this type are not allowed, or the content is not what it claims to be.",
+            "Attach an image, a PDF, an office document or a text in UTF-8 (in Excel,"
+            " “CSV UTF-8”).",
+        ),
+    ),
+    "ATTACHMENT_TYPE_NOT_ALLOWED.off": Translations(
+        es=Text(
+            "Aquí no se pueden adjuntar archivos.",
+            "Envía tu mensaje sin archivos. Un administrador puede permitirlos con file_upload en"
+            " CHATKIT_TOOLS.",
+        ),
+        en=Text(
+            "Files cannot be attached here.",
+            "Send your message without files. An administrator can allow them with file_upload in"
+            " CHATKIT_TOOLS.",
+        ),
+    ),
     "NOT_FOUND": Translations(
         es=Text("Esta ruta no existe.", "Las rutas están documentadas en /docs."),
         en=Text("There is no such route.", "The routes are documented at /docs."),
+    ),
+    "NOT_FOUND.chatkit": Translations(
+        es=Text(
+            "Esta instalación funciona en modo hosted: el chat lo atiende OpenAI, no este gateway.",
+            "Para alojarlo aquí, define CHATKIT_MODE=self_hosted en el servicio de sesiones; lo"
+            " explica MIGRATION.md.",
+        ),
+        en=Text(
+            "This installation runs in hosted mode: OpenAI serves the chat, not this gateway.",
+            "To host it here, set CHATKIT_MODE=self_hosted for the session service; MIGRATION.md"
+            " explains it.",
+        ),
     ),
     "METHOD_NOT_ALLOWED": Translations(
         es=Text("Esta ruta no admite ese método.", "Usa uno de los métodos de la cabecera Allow."),
@@ -325,8 +517,28 @@ TEXTS: dict[str, Translations] = {
         es=Text("La petición es demasiado grande.", "Envía como máximo 64 KiB."),
         en=Text("The request is too large.", "Send at most 64 KiB."),
     ),
+    "PAYLOAD_TOO_LARGE.chat": Translations(
+        es=Text(
+            "El mensaje es demasiado grande.",
+            "Envía como máximo 512 KiB; lo que sea más largo, como archivo adjunto.",
+        ),
+        en=Text(
+            "The message is too large.",
+            "Send at most 512 KiB; attach what is longer as a file.",
+        ),
+    ),
     "UNSUPPORTED_MEDIA_TYPE": Translations(
         es=Text("El tipo de contenido no se admite.", "Envía «Content-Type: application/json»."),
         en=Text("The content type is not supported.", "Send “Content-Type: application/json”."),
+    ),
+    "UNSUPPORTED_MEDIA_TYPE.file": Translations(
+        es=Text(
+            "El tipo de contenido no se admite para subir un archivo.",
+            "Envía «Content-Type: multipart/form-data» con el archivo en el campo file.",
+        ),
+        en=Text(
+            "The content type is not supported for the upload of a file.",
+            "Send “Content-Type: multipart/form-data” with the file in the field file.",
+        ),
     ),
 }

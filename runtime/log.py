@@ -1,15 +1,21 @@
-"""Structured logs: a JSON object a line, or readable lines on a terminal; the libraries' too."""
+"""Structured logs: a JSON object a line, or readable lines on a terminal; the libraries' too.
 
+Whoever writes them, no line leaves without `redaction`.
+"""
+
+import json
 import logging
 import re
 import sys
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Literal
 
 import orjson
 import structlog
+
+from runtime.redaction import redactor
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
@@ -24,11 +30,15 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 _SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
-def configure(level: LogLevel, log_format: LogFormat | None) -> None:
+def configure(
+    level: LogLevel, log_format: LogFormat | None, secrets: Iterable[str | None] = ()
+) -> None:
     """Sends all logs to standard output, as `console` on a terminal, else as `json`.
 
-    Called once per process, before anything logs.
+    Called once per process, before anything logs. `secrets` are taken out of every line, besides
+    what looks like one.
     """
+    redact = redactor(secret for secret in secrets if secret)
     console = log_format == "console" or (log_format is None and sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
@@ -46,6 +56,7 @@ def configure(level: LogLevel, log_format: LogFormat | None) -> None:
         if console
         else [_tracebacks, structlog.processors.JSONRenderer(_json)]
     )
+    rendered.append(lambda _, __, line: redact(str(line)))
     structlog.configure(
         processors=[*shared, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -71,6 +82,11 @@ def begin_request(proposed: str | None) -> str:
     return name
 
 
+def current_request() -> str:
+    """Returns the name of the current request; what runs in the background is named here."""
+    return request_id.get(None) or begin_request(None)
+
+
 def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if current := request_id.get(None):
         event["request_id"] = current
@@ -79,4 +95,8 @@ def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 def _json(event: dict[str, Any], **_: Any) -> str:
     first = {key: event.pop(key) for key in ("timestamp", "level", "event")}
-    return orjson.dumps(first | event, default=str).decode()
+    line = first | event
+    try:
+        return orjson.dumps(line, default=str).decode()
+    except TypeError:  # such as an integer beyond 64 bits
+        return json.dumps(line, default=str)

@@ -4,11 +4,29 @@ import re
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runtime.log import LogFormat, LogLevel
 
 S = TypeVar("S", bound="ProcessSettings")
+
+
+# By pydantic's type of error: its own words are for programmers.
+_SENTENCES = {
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "int_from_float": "must be a whole number",
+    "greater_than": "must be a number above {gt:g}",
+    "greater_than_equal": "must be a number, {ge:g} or more",
+    "less_than": "must be a number below {lt:g}",
+    "less_than_equal": "must be a number, {le:g} or less",
+    "literal_error": "must be {expected}",
+    "string_too_short": "must not be empty",
+    "too_short": "must have at least one entry",
+}
 
 
 def _host_and_port(value: str) -> str:
@@ -56,7 +74,7 @@ def load(settings: type[S], process: str) -> S:
         return settings()
     except ValidationError as error:
         problems = "".join(
-            f"\n  {_name(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}"
+            f"\n  {_name(problem['loc'])}{_sentence(problem)}"
             for problem in error.errors(include_input=False, include_url=False)
         )
     except UnicodeDecodeError:
@@ -68,4 +86,17 @@ def load(settings: type[S], process: str) -> S:
 
 
 def _name(location: tuple[int | str, ...]) -> str:
-    return f"{str(location[0]).upper()}: " if location else ""
+    """Returns the setting and, of a comma-separated one, which entry: not what it says."""
+    match location:
+        case (str(name), int(index), *_):
+            return f"{name.upper()}: entry {index + 1} "
+        case (name, *_):
+            return f"{str(name).upper()}: "
+    return ""
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    sentence = _SENTENCES.get(problem["type"])
+    if sentence is None:
+        return problem["msg"].removeprefix("Value error, ")
+    return sentence.format_map(problem.get("ctx", {})).replace("'", "")

@@ -1,45 +1,67 @@
 """`python -m session_service`: one process, settings from the environment and `.env`."""
 
-import asyncio
-import signal
+import gc
 import sys
 
 import structlog
 import uvloop
 
 from runtime import log as logs
+from runtime.redaction import redactor
+from runtime.signals import StopRequest, stop_request
+from session_service import agent_builder
 from session_service.config import Settings, load_settings
 from session_service.server import CannotStart, serve
 
 
-async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Exits with a message where it cannot start."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+async def run(settings: Settings, stop: StopRequest) -> None:
+    """Serves until it is told to stop, then drains. Exits with a message where it cannot start."""
     log = structlog.get_logger()
     try:
         async with serve(settings) as server:
+            # What is there now stays: the SDKs alone are 100 MB, and every full collection of
+            # garbage would walk through them.
+            gc.collect()
+            gc.freeze()
             host = settings.session_service_listen.rpartition(":")[0]
             log.info(
                 "session service listening",
                 address=f"{host}:{server.port}",
+                mode=settings.chatkit_mode,
                 openai=settings.openai_base_url,
-                workflow=settings.openai_chatkit_workflow_id or "not configured",
+                **_who_answers(settings),
                 database=settings.database_url,
             )
+            if settings.chatkit_mode == "hosted" and not _is_emulator(settings):
+                agent_builder.announce(agent_builder.utc_today())
             await stop.wait()
             log.info("session service draining")
             await server.drain()
     except CannotStart as error:
-        sys.exit(f"session_service cannot start: it {error}")
+        sys.exit(redactor(())(f"session_service cannot start: it {error}"))
+
+
+def _who_answers(settings: Settings) -> dict[str, str]:
+    if settings.chatkit_mode == "hosted":
+        return {"workflow": settings.openai_chatkit_workflow_id or "not configured"}
+    if settings.chatkit_agent:
+        return {"agent": settings.chatkit_agent}
+    return {"model": settings.chatkit_model}
+
+
+def _is_emulator(settings: Settings) -> bool:
+    # Whoever tries this out has no workflow to lose: `make run` tells them calmly.
+    key = settings.openai_api_key
+    return key is not None and key.get_secret_value() == agent_builder.EMULATOR_KEY
 
 
 def main() -> None:
-    settings = load_settings()
-    logs.configure(settings.log_level, settings.log_format)
-    uvloop.run(run(settings))
+    with stop_request() as stop:
+        settings = load_settings()
+        key = settings.openai_api_key
+        secrets = [key.get_secret_value().strip()] if key else []
+        logs.configure(settings.log_level, settings.log_format, secrets)
+        uvloop.run(run(settings, stop))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The settings of the session service; README.md documents them under "Configuration"."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -8,11 +9,14 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from runtime.settings import CommaSeparated, HostAndPort, ProcessSettings, load
+from session_service.stores.base import Mode
 
 Tool = Literal["search", "file_upload", "code_interpreter"]
 
 
 def _sqlite_url(value: str) -> str:
+    if value.startswith(("postgres:", "postgresql:")):
+        raise ValueError("PostgreSQL is not supported yet; use sqlite:///path/to/file.db")
     if not value.startswith("sqlite:///") or value.removeprefix("sqlite:///") in ("", ":memory:"):
         raise ValueError("must be sqlite:///path/to/file.db (sqlite://// begins an absolute path)")
     return value
@@ -26,6 +30,8 @@ def _http_url(value: str) -> str:
         fine = False
     if not fine or re.search(r"\s", value):
         raise ValueError("must be an http:// or https:// address")
+    if re.search(r"[@?#]", value):  # a key is in OPENAI_API_KEY, and paths are put behind this
+        raise ValueError("must be an address without user name, password, query and fragment")
     return value.rstrip("/")
 
 
@@ -35,7 +41,7 @@ class Settings(ProcessSettings):
     openai_api_key: SecretStr | None = None
     openai_chatkit_workflow_id: str | None = None
     openai_base_url: Annotated[str, AfterValidator(_http_url)] = "https://api.openai.com/v1"
-    chatkit_mode: Literal["hosted"] = "hosted"
+    chatkit_mode: Mode = "hosted"
     session_service_listen: HostAndPort = "127.0.0.1:50051"
     database_url: Annotated[str, AfterValidator(_sqlite_url)] = "sqlite:///data/chatkit.db"
     chatkit_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
@@ -45,8 +51,17 @@ class Settings(ProcessSettings):
     chatkit_usage_sync_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
     chatkit_sessions_per_minute: Annotated[int, Field(ge=0, le=100_000)] = 30
 
-    # These two belong to the workflow: in hosted mode it holds them itself, at OpenAI. They are
-    # read here so that a mistake in them is found at start, whatever the mode.
+    # The rest is for self-hosted mode: in hosted mode the workflow has it itself, at OpenAI. It is
+    # always read, so that a mistake in it is found at start, whatever the mode.
+    chatkit_model: Annotated[str, Field(min_length=1)] = "gpt-5-mini"
+    chatkit_agent: str | None = None
+    """`package.module:attribute`, an `agents.Agent` or a factory of one, instead of our own."""
+    openai_vector_store_ids: Annotated[tuple[str, ...], NoDecode, CommaSeparated] = ()
+    chatkit_requests_per_minute: Annotated[int, Field(ge=0, le=100_000)] = 10
+    chatkit_retention_days: Annotated[float, Field(ge=0, le=36_500)] = 0
+    """Threads without a message for so long are deleted; 0 keeps them."""
+    chatkit_attachments_dir: Path = Path("data/attachments")
+    chatkit_attachment_max_mb: Annotated[float, Field(gt=0, le=512)] = 512
     chatkit_max_messages: Annotated[int, Field(ge=1)] = 100
     chatkit_system_message: str = (
         "Eres un asistente de IA especializado en ayudar con tareas administrativas y de gestión"

@@ -1,9 +1,14 @@
 """Everything that can go wrong in the domain, as exceptions that say what to do.
 
     ServiceError
+    ├── Unauthenticated
     ├── InvalidArgument
     ├── SessionNotFound
     ├── SessionDeleted
+    ├── ThreadNotFound
+    ├── AttachmentNotFound
+    ├── AttachmentTooLarge
+    ├── AttachmentTypeNotAllowed
     ├── RateLimited
     ├── Unavailable
     └── UpstreamError              counted as a failure of the user
@@ -22,6 +27,9 @@ there. Messages are English and safe to show: what OpenAI said goes to the log, 
 
 from collections.abc import Mapping
 from typing import ClassVar
+
+_RETRY_SECONDS = 1.0
+"""When to try again what is unavailable for reasons of our own."""
 
 
 class ServiceError(Exception):
@@ -47,6 +55,13 @@ class ServiceError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
+class Unauthenticated(ServiceError):
+    """The client secret is unknown or has expired: the browser gets another by a refresh."""
+
+    reason = "UNAUTHENTICATED"
+    message = "The client secret is unknown or has expired"
+
+
 class InvalidArgument(ServiceError):
     reason = "INVALID_ARGUMENT"
 
@@ -66,14 +81,53 @@ class SessionDeleted(ServiceError):
     message = "The session was deleted; create a new one"
 
 
+class ThreadNotFound(ServiceError):
+    """It never was, it is another user's, or it has no such item."""
+
+    reason = "THREAD_NOT_FOUND"
+    message = "No such thread, or no such item in it, of this user"
+
+
+class AttachmentNotFound(ServiceError):
+    """It never was, it is another user's, or the link to it is wrong or has expired."""
+
+    reason = "ATTACHMENT_NOT_FOUND"
+    message = "No such attachment of this user, or the link to it has expired"
+
+
+class AttachmentTooLarge(ServiceError):
+    reason = "ATTACHMENT_TOO_LARGE"
+    message = "The attachment is larger than CHATKIT_ATTACHMENT_MAX_MB"
+
+
+class AttachmentTypeNotAllowed(ServiceError):
+    reason = "ATTACHMENT_TYPE_NOT_ALLOWED"
+    message = "Attachments of this type are not allowed, or it is not of the type that it claims"
+
+
 class RateLimited(ServiceError):
     reason = "RATE_LIMITED"
-    message = "Too many sessions for this user; wait, or raise CHATKIT_SESSIONS_PER_MINUTE"
+    message = "Too many requests; wait, or raise the limit in the settings"
 
 
 class Unavailable(ServiceError):
+    """It will pass: the service is being stopped, or what it keeps things in cannot be used."""
+
     reason = "UNAVAILABLE"
-    message = "The session store cannot be used right now; see the log of the session service"
+    message = "The session service is being stopped; try again"
+
+    def __init__(
+        self, message: str | None = None, *, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, metadata=metadata, retry_after_seconds=_RETRY_SECONDS)
+
+
+def store_failed() -> Unavailable:
+    """Returns what every store raises when its database fails, which it logs."""
+    return Unavailable(
+        "The session store cannot be used right now; see the log of the session service",
+        metadata={"cause": "store"},
+    )
 
 
 class UpstreamError(ServiceError):

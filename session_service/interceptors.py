@@ -1,16 +1,18 @@
 """One interceptor around every call of ours: its request id, its log line, its error's status."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, cast
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
 from runtime import log as logs
-from session_service.errors import ServiceError
+from session_service.errors import InvalidArgument, ServiceError, Unavailable
 
 STATUS_CODES = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
@@ -29,6 +31,10 @@ STATUS_CODES = {
     "UPSTREAM_TIMEOUT": grpc.StatusCode.DEADLINE_EXCEEDED,
     "UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "INTERNAL": grpc.StatusCode.INTERNAL,
+    "THREAD_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "ATTACHMENT_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "ATTACHMENT_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "ATTACHMENT_TYPE_NOT_ALLOWED": grpc.StatusCode.INVALID_ARGUMENT,
 }
 """The status code of every reason, as the contract's table has it."""
 
@@ -38,16 +44,32 @@ _DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the ses
 log = structlog.get_logger()
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Behavior: TypeAlias = Callable[[Any, Context], Any]
+Deserializer: TypeAlias = Callable[[bytes], Any]
+
+_BUILD = {
+    # Whether the request and the response are streams: as gRPC calls such a handler.
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the unary calls of chatkit.v1; health and reflection pass untouched."""
+    """Wraps the calls of chatkit.v1, of all four kinds; health and reflection pass untouched."""
 
     def __init__(self) -> None:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._limits: set[asyncio.Timeout] = set()
+
+    def cut(self) -> None:
+        """Ends all calls in flight as UNAVAILABLE: gRPC itself would end them without a reason."""
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time())
 
     async def idle(self) -> None:
         """Waits until no call of chatkit.v1 is in flight."""
@@ -55,50 +77,93 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+    ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or not method.startswith("/chatkit.v1."):
             return handler
-        return grpc.unary_unary_rpc_method_handler(
-            self._wrap(cast(Call, handler.unary_unary), method.rpartition("/")[2]),
-            request_deserializer=handler.request_deserializer,
+        kind, build = _BUILD[handler.request_streaming, handler.response_streaming]
+        wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
+        return build(
+            wrap(getattr(handler, kind), method.rpartition("/")[2]),
+            request_deserializer=_tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
-    def _wrap(self, call: Call, method: str) -> Call:
+    def _wrap_unary(self, behavior: Behavior, method: str) -> Behavior:
         async def wrapped(request: Any, context: Context) -> Any:
-            started = time.perf_counter()
-            request_id = logs.begin_request(_proposed_request_id(context))
-            metadata = ((REQUEST_ID_KEY, request_id),)
-            outcome = "CANCELLED"
-            self._enter()
-            try:
-                context.set_trailing_metadata(metadata)
-                response = await call(request, context)
-                outcome = "OK"
-                return response
-            except ServiceError as error:
-                outcome = error.reason
-                status = _status(error)
-            except Exception:
-                log.exception("defect", method=method)
-                outcome = "INTERNAL"
-                status = to_status(
-                    grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
-                )
-            finally:
-                self._leave()
-                duration_ms = round((time.perf_counter() - started) * 1000, 1)
-                log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms)
-            trailing = (*(status.trailing_metadata or ()), *metadata)
-            return await context.abort(status.code, status.details, trailing)
+            async with self._call(method, context):
+                return await behavior(_readable(request), context)
 
         return wrapped
+
+    def _wrap_stream(self, behavior: Behavior, method: str) -> Behavior:
+        # Not a generator itself: gRPC drops one that is suspended when the client goes away, and
+        # its end, as keeping the half of an answer, would be up to the garbage collector.
+        async def wrapped(request: Any, context: Context) -> None:
+            async with self._call(method, context):
+                responses = behavior(_readable(request), context)
+                if not isinstance(responses, AsyncGenerator):  # it writes them by itself
+                    await responses
+                    return
+                try:
+                    async for response in responses:
+                        await _write(context, response)
+                finally:
+                    await _close(responses)
+
+        return wrapped
+
+    @contextlib.asynccontextmanager
+    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+        """What is around every call, whatever it sends and answers."""
+        started = time.perf_counter()
+        request_id = logs.begin_request(_proposed_request_id(context))
+        metadata = ((REQUEST_ID_KEY, request_id),)
+        outcome = "CANCELLED"
+        said: dict[str, str] = {}
+        self._enter()
+        try:
+            context.set_trailing_metadata(metadata)
+            async with self._until_cut():
+                yield
+            outcome = "OK"
+            return
+        except ServiceError as error:
+            outcome = error.reason
+            status = _status(error)
+            if error.field_violations:
+                said["problem"] = str(error)
+        except Exception:
+            log.exception("defect", method=method)
+            outcome = "INTERNAL"
+            status = to_status(
+                grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
+            )
+        finally:
+            self._leave()
+            duration_ms = round((time.perf_counter() - started) * 1000, 1)
+            log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms, **said)
+        await context.abort(
+            status.code, status.details, (*(status.trailing_metadata or ()), *metadata)
+        )
+
+    @contextlib.asynccontextmanager
+    async def _until_cut(self) -> AsyncIterator[None]:
+        """Raises Unavailable when `cut` ends the call: a handler that is cancelled says nothing."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.discard(limit)
+        except TimeoutError:
+            if limit.expired():
+                raise Unavailable from None
+            raise
 
     def _enter(self) -> None:
         self._in_flight += 1
@@ -108,6 +173,55 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._in_flight -= 1
         if self._in_flight == 0:
             self._idle.set()
+
+
+async def _write(context: Context, response: Any) -> None:
+    try:
+        await context.write(response)
+    except grpc.aio.InternalError:  # the caller has gone, and the cancel of this is on its way
+        raise asyncio.CancelledError from None
+
+
+class _Unreadable:
+    """In the place of a message that cannot be parsed, which gRPC would take for our defect."""
+
+
+def _tolerant(deserializer: Deserializer | None) -> Deserializer | None:
+    if deserializer is None:
+        return None
+
+    def deserialize(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return deserialize
+
+
+def _readable(request: Any) -> Any:
+    """Returns a message, or a stream of them, as it is. Raises InvalidArgument, now or then."""
+    if isinstance(request, _Unreadable):
+        raise InvalidArgument("request", "is not a valid protobuf message")
+    return _readable_parts(request) if isinstance(request, AsyncIterable) else request
+
+
+async def _readable_parts(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(request)
+
+
+async def _close(responses: AsyncGenerator[Any, None]) -> None:
+    """Lets a generator finish what it has to, though the call may be cancelled meanwhile.
+
+    When a client leaves, a write may fail shortly before gRPC cancels the call.
+    """
+    closing = asyncio.ensure_future(responses.aclose())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait((closing,))
+        raise
 
 
 def _status(error: ServiceError) -> grpc.Status:

@@ -9,11 +9,10 @@ import itertools
 import re
 import time
 import urllib.request
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -23,14 +22,17 @@ import structlog
 from httpx_aiohttp import AiohttpTransport
 
 from runtime import log as logs
+from session_service import agent_builder
 from session_service.errors import (
-    InvalidAPIKey,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
     WorkflowNotConfigured,
+    WorkflowNotFound,
 )
+from session_service.issuer import IssuedSession, usable_key
 from session_service.openai_errors import Answer, backoff_seconds, error_of, is_retryable
+from session_service.stores.base import Mode
 
 MAX_RETRIES = 2
 PAGE_SIZE = 100
@@ -41,6 +43,7 @@ _MAX_CONNECTIONS = 1000
 _CONNECT_SECONDS = 5.0
 _KEEPALIVE_SECONDS = 30.0
 """Below the idle time-outs of what stands in front of such APIs, usually 60 s and more."""
+_MAX_LOGGED_CHARACTERS = 300
 _LATEST_EXPIRY = 253_402_300_799
 """The end of the year 9999, where protobuf's Timestamp ends; milliseconds are beyond it."""
 
@@ -48,16 +51,6 @@ _LATEST_EXPIRY = 253_402_300_799
 _CONNECTION_ERRORS = (httpx.HTTPError, aiohttp.ClientError, OSError)
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedSession:
-    """What OpenAI makes of a create."""
-
-    id: str
-    client_secret: str = field(repr=False)
-    expires_at: int
-    """Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,12 @@ class Page:
 
 
 class ChatKitAPI:
-    """The calls, each within a deadline in event loop time; one instance per process."""
+    """The calls, each within a deadline in event loop time; one instance per process.
+
+    In hosted mode it is the `issuer.Issuer`. In the other it ends what hosted mode has left behind.
+    """
+
+    mode: Mode = "hosted"
 
     def __init__(
         self,
@@ -89,11 +87,18 @@ class ChatKitAPI:
         api_key: str | None,
         workflow_id: str | None,
         file_upload: bool,
+        today: agent_builder.Today = agent_builder.utc_today,
     ) -> None:
         self._client = client
         self._api_key = api_key
         self._workflow_id = workflow_id
         self._file_upload = file_upload
+        self._today = today
+        self._missed_workflow = False
+
+    def check_key(self) -> None:
+        """Raises InvalidAPIKey where there is no use in asking OpenAI anything."""
+        usable_key(self._api_key)
 
     def workflow_id(self) -> str:
         """Returns the workflow that sessions are made for, once all that takes is configured.
@@ -104,26 +109,31 @@ class ChatKitAPI:
             raise WorkflowNotConfigured(metadata={"cause": "missing"})
         if not re.fullmatch(r"wf_[A-Za-z0-9_-]+", self._workflow_id):
             raise WorkflowNotConfigured(metadata={"cause": "malformed"})
-        self._authorization()
+        self.check_key()
         return self._workflow_id
 
     async def create_session(
         self, user: str, state_variables: Mapping[str, Any], deadline: float
     ) -> IssuedSession:
         """Makes a session. Raises UpstreamError."""
-        answer = await self._call(
-            "POST",
-            "/chatkit/sessions",
-            deadline,
-            body={
-                "user": user,
-                "workflow": {"id": self.workflow_id(), "state_variables": dict(state_variables)},
-                "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
-            },
-        )
+        body = {
+            "user": user,
+            "workflow": {"id": self.workflow_id(), "state_variables": dict(state_variables)},
+            "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
+        }
+        try:
+            answer = await self._call("POST", "/chatkit/sessions", deadline, body=body)
+        except WorkflowNotFound:
+            if not self._missed_workflow:
+                self._missed_workflow = True
+                agent_builder.announce_missing_workflow(self._today())
+            raise agent_builder.workflow_not_found(self._today()) from None
         match answer:
-            case {"id": str(id_), "client_secret": str(secret), "expires_at": int(expires_at)} if (
-                0 < len(id_) <= 256 and secret and 0 < expires_at <= _LATEST_EXPIRY
+            case {"id": str(id_), "client_secret": str(secret), "expires_at": expires_at} if (
+                0 < len(id_) <= 256
+                and secret
+                and _is_integer(expires_at)
+                and 0 < expires_at <= _LATEST_EXPIRY
             ):
                 return IssuedSession(id_, secret, expires_at)
         log.error("openai answered a session that cannot be used")
@@ -159,7 +169,7 @@ class ChatKitAPI:
                     for entry in data
                     if isinstance(entry, dict)
                     and isinstance(entry.get("id"), str)
-                    and isinstance(entry.get("created_at"), int)
+                    and _is_integer(entry.get("created_at"))
                 )
                 return Page(entries, has_more and bool(entries))
         log.error("openai answered a list that cannot be used")
@@ -183,8 +193,10 @@ class ChatKitAPI:
                     try:
                         answer = await self._send(method, path, content, params)
                     except aiohttp.ClientResponseError as error:
-                        # An answer, but not HTTP: OpenAI may have done what was asked.
-                        log.error("openai answered nonsense", path=path, error=error.message)
+                        # An answer, but not HTTP: OpenAI may have done what was asked. What the
+                        # error says quotes it, perhaps half of a client secret.
+                        name = type(error).__name__
+                        log.error("openai answered nonsense", path=path, error=name)
                         raise UpstreamUnavailable from None
                     except _CONNECTION_ERRORS as error:
                         # The cause: httpx-aiohttp calls a dropped connection a ConnectTimeout.
@@ -217,9 +229,8 @@ class ChatKitAPI:
     ) -> Answer:
         started = time.perf_counter()
         headers = {
-            "Authorization": self._authorization(),
-            # What runs in the background has a name as well.
-            "X-Client-Request-Id": logs.request_id.get(None) or uuid.uuid4().hex,
+            "Authorization": f"Bearer {usable_key(self._api_key)}",
+            "X-Client-Request-Id": logs.current_request(),
         }
         if method == "POST":  # where there is no content, aiohttp would say that it is bytes
             headers["Content-Type"] = "application/json"
@@ -227,7 +238,7 @@ class ChatKitAPI:
             method, path, content=content, params=params, headers=headers
         ) as response:
             answer = Answer(response.status_code, response.headers, await _read(response))
-        problem = {} if answer.status < 400 else self._problem(answer)
+        problem = {} if answer.status < 400 else _problem(answer)
         (log.warning if problem else log.info)(
             "openai answered",
             method=method,
@@ -238,21 +249,6 @@ class ChatKitAPI:
             **problem,
         )
         return answer
-
-    def _authorization(self) -> str:
-        if not self._api_key:
-            raise InvalidAPIKey(metadata={"cause": "missing"})
-        if not re.fullmatch(r"[\x21-\x7e]+", self._api_key):  # no HTTP header can carry it
-            raise InvalidAPIKey(metadata={"cause": "rejected"})
-        return f"Bearer {self._api_key}"
-
-    def _problem(self, answer: Answer) -> dict[str, object]:
-        """Returns what OpenAI says of an error, for the log, without the key that it may quote."""
-        error = answer.error()
-        said = {key: error.get(key) for key in ("type", "code", "param")}
-        if answer.status != 401 and self._api_key:
-            said["message"] = str(error.get("message"))[:300].replace(self._api_key, "[key]")
-        return {"error": said}
 
 
 @asynccontextmanager
@@ -320,3 +316,20 @@ async def _read(response: httpx.Response) -> bytes:
         log.warning("openai's answer is too large", limit_bytes=_MAX_ANSWER_BYTES)
         return b""
     return b"".join(chunks)
+
+
+def _problem(answer: Answer) -> dict[str, object]:
+    """Returns what OpenAI says of an error; secrets in it are the log's to take out.
+
+    What it says of a wrong key is left out, as it quotes most of it.
+    """
+    error = answer.error()
+    said = {key: error.get(key) for key in ("type", "code", "param")}
+    if answer.status != 401 and "message" in error:
+        said["message"] = str(error["message"])[:_MAX_LOGGED_CHARACTERS]
+    return {"error": said if error else "none that can be read"}
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    """JSON's true is none, though Python's is."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
@@ -14,28 +16,38 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
 from protos.chatkit.v1 import session_service_pb2, session_service_pb2_grpc
+from session_service.agent_builder import Today, utc_today
 from session_service.cancellations import Cancellations
 from session_service.config import Settings
 from session_service.interceptors import CallInterceptor
+from session_service.issuer import Issuer
 from session_service.openai_api import ChatKitAPI, open_client
+from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
 from session_service.servicers import SessionServicer
 from session_service.sessions import Sessions
 from session_service.stores.base import Store
 from session_service.stores.sqlite import open_sqlite_store
+from session_service.streams import Streams
 from session_service.usage import UsageSync
+
+if TYPE_CHECKING:
+    from session_service.conversation_server import ConversationServer
 
 GRACE_SECONDS = 20.0
 """How long calls in flight may take after SIGTERM."""
 
+_ENDING_SECONDS = 2.0
+"""Before that is over, answers that are still being written are told to end."""
 _LAST_BYTES_SECONDS = 0.5
 
 _SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
 _NAMES = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
 
 _OPTIONS = (
-    # The largest request is a user's context: the gateway takes no more than 64 KiB of it.
-    ("grpc.max_receive_message_length", 256 * 1024),
+    # The largest request is one of the ChatKit protocol, of which the gateway takes 512 KiB: the
+    # rest is room for what is around it. Attachments come in chunks of 64 KiB.
+    ("grpc.max_receive_message_length", 1024 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
     # Two processes on one port would share its connections: better that the second fails.
     ("grpc.so_reuseport", 0),
@@ -57,17 +69,20 @@ class Server:
     _calls: CallInterceptor
     _sessions: Sessions
     _cancellations: Cancellations
+    _streams: Streams
 
     async def drain(self) -> None:
         """Takes no more calls and finishes those that have begun, for `GRACE_SECONDS` at most."""
         await self._health.enter_graceful_shutdown()
-        stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS))
+        stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS + _LAST_BYTES_SECONDS))
         await asyncio.sleep(0)  # so that it refuses new calls from here on
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
+                await self._streams.drain(GRACE_SECONDS - _ENDING_SECONDS)
                 await self._calls.idle()
                 await self._sessions.drain()
                 await self._cancellations.drain()
+        self._calls.cut()
         # Those who watch our health would stay for ever; the others have to send their answers.
         await self._grpc.stop(_LAST_BYTES_SECONDS)
         await stopping
@@ -78,27 +93,36 @@ class CannotStart(Exception):
 
 
 @contextlib.asynccontextmanager
-async def serve(settings: Settings) -> AsyncIterator[Server]:
+async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[Server]:
     """Runs the service until the block ends. Raises CannotStart."""
     async with contextlib.AsyncExitStack() as stack:
         store = await _open_store(settings.database_url, stack)
+        # In both modes: sessions of hosted mode are still to be cancelled and counted in the other.
         api = ChatKitAPI(
             await stack.enter_async_context(open_client(settings.openai_base_url)),
             api_key=_plain(settings.openai_api_key),
             workflow_id=settings.openai_chatkit_workflow_id,
             file_upload="file_upload" in settings.chatkit_tools,
+            today=today,
         )
         cancellations = Cancellations(store, api)
+        streams = Streams()
         sessions = Sessions(
             store,
-            api,
+            _issuer(settings, api),
             RateLimit(settings.chatkit_sessions_per_minute),
             cancellations,
             settings.chatkit_timeout_seconds,
+            streams.end_session,
+        )
+        conversations = await _open_conversations(
+            settings, sessions, store, streams, cancellations, stack
         )
         background = [cancellations.run()]
         if interval := settings.chatkit_usage_sync_seconds:
             background.append(UsageSync(store, api, interval).run())
+        if conversations is not None:
+            background.append(conversations.housekeeping.run())
         await stack.enter_async_context(_running(background))
 
         health = health_aio.HealthServicer()
@@ -108,20 +132,77 @@ async def serve(settings: Settings) -> AsyncIterator[Server]:
             SessionServicer(sessions, store, settings.chatkit_timeout_seconds), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        reflection.enable_server_reflection((*_NAMES, reflection.SERVICE_NAME), server)
-        try:
-            port = server.add_insecure_port(settings.session_service_listen)
-        except RuntimeError as error:
-            address = settings.session_service_listen
-            raise CannotStart(
-                f"cannot listen on {address}: it is in use or not an address of this machine;"
-                " choose another with SESSION_SERVICE_LISTEN"
-            ) from error
+        names = list(_NAMES)
+        if conversations is not None:
+            conversations.add_to(server)
+            names.append(conversations.name)
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+        port = await _listen(server, settings.session_service_listen)
         await server.start()
         stack.push_async_callback(server.stop, None)
-        for name in ("", *_NAMES):
+        for name in (*names, ""):  # the one for all is last: what it says holds for each
             await health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        yield Server(port, server, health, calls, sessions, cancellations)
+        yield Server(port, server, health, calls, sessions, cancellations, streams)
+
+
+def _issuer(settings: Settings, api: ChatKitAPI) -> Issuer:
+    if settings.chatkit_mode == "hosted":
+        return api
+    return OwnSessions(_plain(settings.openai_api_key))
+
+
+async def _open_conversations(
+    settings: Settings,
+    sessions: Sessions,
+    store: Store,
+    streams: Streams,
+    cancellations: Cancellations,
+    stack: contextlib.AsyncExitStack,
+) -> "ConversationServer | None":
+    if settings.chatkit_mode != "self_hosted":
+        return None
+    # Not above: it takes OpenAI's SDKs along, 100 MB and two seconds that hosted mode does without.
+    from session_service import conversation_server
+    from session_service.conversation.agent import BadAgent
+
+    try:
+        return await conversation_server.open_conversations(
+            settings, sessions, store.conversations, streams, cancellations, stack
+        )
+    except BadAgent as error:
+        raise CannotStart(f"cannot load the agent: {error}") from error
+    except OSError as error:
+        directory = settings.chatkit_attachments_dir
+        raise CannotStart(f"cannot keep attachments in {directory}: {error}") from error
+
+
+async def _listen(server: grpc.aio.Server, address: str) -> int:
+    host, _, port = address.rpartition(":")
+    try:
+        # gRPC writes a line of its own when it cannot, and tells us less than the system does.
+        await asyncio.to_thread(_check_address, host.strip("[]"), int(port))
+        return server.add_insecure_port(address)
+    except (OSError, RuntimeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is in use"
+        raise CannotStart(
+            f"cannot listen on {address}: {cause}; choose another with SESSION_SERVICE_LISTEN"
+        ) from error
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raises OSError where it is in use or not an address of this machine."""
+    failure: OSError | None = None
+    for family, kind, protocol, _, endpoint in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(endpoint)
+                return  # gRPC is content with one address of several, too
+            except OSError as error:
+                failure = error
+    raise failure or OSError("it has no address")
 
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:

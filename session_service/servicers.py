@@ -13,7 +13,7 @@ from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 from session_service.errors import InvalidArgument
 from session_service.sessions import Sessions, Status, now_ms, status_of, time_to_work
-from session_service.statistics import date_of, statistics
+from session_service.statistics import AnswerTime, Breakdown, date_of, statistics
 from session_service.stores.base import Day, Session, StateVariables, Store
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
@@ -24,6 +24,12 @@ _STATUSES = {
     Status.REFRESHED: pb.SESSION_STATUS_REFRESHED,
     Status.DELETED: pb.SESSION_STATUS_DELETED,
 }
+_PAGE_TOKEN = re.compile(r"(\d{1,18}) (.+)", re.ASCII | re.DOTALL)
+_MODES = {
+    "hosted": pb.SESSION_MODE_HOSTED,
+    "self_hosted": pb.SESSION_MODE_SELF_HOSTED,
+}
+_NOTHING = Breakdown()
 _PAGE_TOKEN = re.compile(r"(\d{1,18}) (.+)", re.ASCII | re.DOTALL)
 
 
@@ -99,7 +105,15 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
             average_session_duration_seconds=stats.average_duration_seconds,
             last_activity=_timestamp(totals.last_activity_ms),
             messages_updated_at=_timestamp(totals.messages_updated_ms),
-            daily=[_daily(day) for day in stats.daily],
+            daily=[_daily(day, stats.by_day.get(day.day, _NOTHING)) for day in stats.daily],
+            turns=totals.turns,
+            failed_turns=totals.failed_turns,
+            input_tokens=totals.input_tokens,
+            output_tokens=totals.output_tokens,
+            estimated_turns=totals.estimated_turns,
+            tool_calls=totals.tool_calls,
+            answer_time=_answer_time(stats.total.answer_time),
+            failures_by_reason=stats.total.failures,
         )
 
     def _deadline(self, context: Context) -> float:
@@ -121,17 +135,31 @@ def _message(session: Session) -> pb.Session:
         deleted_at=_timestamp(session.deleted_ms),
         refreshed_from=session.refreshed_from or "",
         refreshed_to=session.refreshed_to or "",
+        mode=_MODES[session.mode],
     )
 
 
-def _daily(day: Day) -> pb.DailyStats:
+def _daily(day: Day, breakdown: Breakdown) -> pb.DailyStats:
     return pb.DailyStats(
         date=date_of(day.day),
         sessions=day.sessions,
         messages=day.messages,
         refreshes=day.refreshes,
         failures=day.failures,
+        turns=day.turns,
+        failed_turns=day.failed_turns,
+        input_tokens=day.input_tokens,
+        output_tokens=day.output_tokens,
+        tool_calls=day.tool_calls,
+        answer_time=_answer_time(breakdown.answer_time),
+        failures_by_reason=breakdown.failures,
     )
+
+
+def _answer_time(time: AnswerTime | None) -> pb.AnswerTime | None:
+    if time is None:
+        return None
+    return pb.AnswerTime(p50_seconds=time.p50_seconds, p95_seconds=time.p95_seconds)
 
 
 def _timestamp(at_ms: int | None) -> Timestamp | None:

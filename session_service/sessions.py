@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -16,12 +16,13 @@ from session_service.errors import (
     InvalidArgument,
     SessionDeleted,
     SessionNotFound,
+    Unauthenticated,
     Unavailable,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from session_service.openai_api import ChatKitAPI
+from session_service.issuer import Issuer
 from session_service.rate_limit import RateLimit
 from session_service.stores.base import DuplicateSession, Session, StateVariables, Store
 
@@ -74,7 +75,11 @@ def status_of(session: Session, at_ms: int) -> Status:
 
 def time_to_work(seconds: float) -> float:
     """Returns how long work may take so that its outcome is told before `seconds` are over."""
-    return seconds - min(seconds * _MARGIN, _MAX_MARGIN_SECONDS)
+    return seconds - _margin(seconds)
+
+
+def _margin(seconds: float) -> float:
+    return min(seconds * _MARGIN, _MAX_MARGIN_SECONDS)
 
 
 def check_id(name: str, value: str) -> None:
@@ -85,22 +90,29 @@ def check_id(name: str, value: str) -> None:
         raise InvalidArgument(name, f"must be 1 to {MAX_ID_LENGTH} characters without NUL")
 
 
+def _nobody_listens(root_id: str) -> None:
+    """Where no answers run here."""
+
+
 class Sessions:
     """Deadlines are in event loop time. A user meets their own sessions alone."""
 
     def __init__(
         self,
         store: Store,
-        api: ChatKitAPI,
+        issuer: Issuer,
         rate_limit: RateLimit,
         cancellations: Cancellations,
         timeout_seconds: float,
+        on_deleted: Callable[[str], None] = _nobody_listens,
     ) -> None:
+        """`on_deleted` is told the root of a chain once that is deleted, perhaps more than once."""
         self._store = store
-        self._api = api
+        self._issuer = issuer
         self._rate_limit = rate_limit
         self._cancellations = cancellations
         self._timeout_seconds = timeout_seconds
+        self._on_deleted = on_deleted
         self._refreshes: dict[tuple[str, bytes], asyncio.Task[Issued]] = {}
 
     async def create(
@@ -124,8 +136,10 @@ class Sessions:
             previous = await self._refreshable(*key)
             if key not in self._refreshes:
                 self._start_refresh(key, previous)
+        # Longer than the refresh itself, so that a failure is counted when its callers hear of it.
+        patience = _margin(deadline - asyncio.get_running_loop().time()) / 2
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline + patience):
                 # The browser tab that came first may close; the others still want the answer.
                 return await asyncio.shield(self._refreshes[key])
         except TimeoutError:
@@ -140,19 +154,37 @@ class Sessions:
             raise SessionNotFound
         return session
 
+    async def authorize(self, client_secret: str) -> Session:
+        """Returns the living session of a secret that we gave out ourselves.
+
+        One that was refreshed lives until its own secret expires, as at OpenAI. Raises
+        SessionDeleted, and Unauthenticated where it is unknown, has expired, or is OpenAI's.
+        """
+        session = await self._store.get_by_secret(_hash(client_secret)) if client_secret else None
+        if session is None or session.mode != "self_hosted":
+            raise Unauthenticated
+        if session.deleted_ms is not None:
+            raise SessionDeleted
+        if now_ms() >= session.expires_ms:
+            raise Unauthenticated
+        return session
+
     async def delete(self, user_id: str, session_id: str) -> Session:
         """Ends a session with all that it was refreshed from and to. Raises SessionNotFound.
 
-        OpenAI is told at once, and again until it has understood, but the caller need not wait.
+        OpenAI is told at once of those that are its, and again until it has understood, but the
+        caller need not wait.
         """
         session = await self.get(user_id, session_id)
-        if session.deleted_ms is not None:
-            return session
-        at_ms = now_ms()
-        self._cancellations.start(
-            await self._store.delete(session.root_id, at_ms, at_ms + FIRST_RETRY_MS)
-        )
-        return replace(session, deleted_ms=at_ms)
+        if session.deleted_ms is None:
+            at_ms = now_ms()
+            self._cancellations.start(
+                await self._store.delete(session.root_id, at_ms, at_ms + FIRST_RETRY_MS)
+            )
+            session = replace(session, deleted_ms=at_ms)
+        # The second time, too: the first caller may have left before it came to this.
+        self._on_deleted(session.root_id)
+        return session
 
     async def list(
         self, user_id: str | None, page_size: int, before: tuple[int, str] | None
@@ -186,9 +218,7 @@ class Sessions:
         return session
 
     def _start_refresh(self, key: tuple[str, bytes], previous: Session) -> None:
-        # Before its callers', so that a failure is counted when they hear of it.
-        seconds = time_to_work(time_to_work(self._timeout_seconds))
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = asyncio.get_running_loop().time() + time_to_work(self._timeout_seconds)
         refresh = asyncio.create_task(
             self._issue(previous.user_id, previous.state_variables, previous, deadline)
         )
@@ -209,9 +239,9 @@ class Sessions:
         deadline: float,
     ) -> Issued:
         async with self._failures_counted(user_id):
-            workflow_id = self._api.workflow_id()
+            workflow_id = self._issuer.workflow_id()
             self._rate_limit.admit(user_id, asyncio.get_running_loop().time())
-            issued = await self._api.create_session(user_id, state_variables, deadline)
+            issued = await self._issuer.create_session(user_id, state_variables, deadline)
             session = Session(
                 id=issued.id,
                 root_id=previous.root_id if previous else issued.id,
@@ -221,31 +251,33 @@ class Sessions:
                 expires_ms=issued.expires_at * 1000,
                 refreshed_from=previous.id if previous else None,
                 state_variables=state_variables,
+                mode=self._issuer.mode,
             )
             await self._keep(session, _hash(issued.client_secret))
         return Issued(session, issued.client_secret)
 
     async def _keep(self, session: Session, secret_hash: bytes) -> None:
-        """Stores a session of OpenAI's, or has it cancelled there, as nobody will know of it."""
+        """Stores a session, or has OpenAI cancel what is theirs, as nobody will know of it."""
         try:
             if session.refreshed_from is None:
                 await self._store.add(session, secret_hash)
             elif not await self._store.replace(session, secret_hash):
                 raise SessionDeleted
         except DuplicateSession:
-            log.error("openai gave out the same session twice", session_id=session.id)
+            log.error("the same session given out twice", session_id=session.id, mode=session.mode)
             raise UpstreamUnavailable from None
         except (SessionDeleted, Unavailable):
-            self._cancellations.start([session.id])
+            if session.mode == "hosted":
+                self._cancellations.start_unkept(session.id, session.expires_ms)
             raise
 
     @contextlib.asynccontextmanager
     async def _failures_counted(self, user_id: str) -> AsyncIterator[None]:
         try:
             yield
-        except UpstreamError:
+        except UpstreamError as error:
             with contextlib.suppress(Unavailable):  # the store has logged it; the cause matters
-                await self._store.count_failure(user_id, now_ms())
+                await self._store.count_failure(user_id, error.reason, now_ms())
             raise
 
 

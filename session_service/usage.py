@@ -9,6 +9,7 @@ import asyncio
 
 import structlog
 
+from runtime import log as logs
 from session_service.errors import UpstreamError, WorkflowNotFound
 from session_service.openai_api import ChatKitAPI
 from session_service.sessions import now_ms
@@ -20,6 +21,8 @@ CALLS_PER_ROUND = 300
 _MESSAGE_TYPES = frozenset(("chatkit.user_message", "chatkit.assistant_message"))
 _RECENT_THREADS = 10
 _STALE_THREADS = 10
+_NEW_THREADS = 100
+"""Those never looked at, in one round: a user has few, but for those who come from elsewhere."""
 _PATIENT_ROUNDS = 5
 _MAX_DOUBLINGS = 4
 """After five rounds without a message a user is looked at every 2, 4, 8, then 16 rounds."""
@@ -59,9 +62,10 @@ class UsageSync:
     async def count(self) -> None:
         """Looks once at the users who are due, within the budget.
 
-        Raises WorkflowNotConfigured and InvalidAPIKey where there is nobody to ask.
+        Raises InvalidAPIKey where there is nobody to ask. It takes no workflow: what was written in
+        hosted mode counts after a switch to the other, too.
         """
-        self._api.workflow_id()
+        self._api.check_key()
         self._calls_left = CALLS_PER_ROUND
         at_ms = now_ms()
         # Should this process die, another looks at them after a while.
@@ -70,6 +74,7 @@ class UsageSync:
         # One at a time, so that those who are not reached stay first in line.
         while claimed := await self._store.claim_usage(at_ms, again_ms, 1):
             (user,) = claimed
+            logs.begin_request(None)  # so that the lines of one user, and OpenAI's, belong together
             try:
                 await self._count_user(user)
                 failures = 0
@@ -88,14 +93,19 @@ class UsageSync:
         last_ms = user.active_until_ms + _LAST_ANSWER_MS
         finished = at_ms > last_ms
         await self._find_threads(user.user_id)
+        unread = await self._store.unread_threads(user.user_id, last_ms if finished else 0)
         if finished:  # nothing new can come: read what there is to its end
-            threads = await self._store.unread_threads(user.user_id, last_ms)
+            threads = unread
         else:
-            threads = await self._store.threads(user.user_id, _RECENT_THREADS, _STALE_THREADS)
+            threads = [
+                *unread[:_NEW_THREADS],
+                *await self._store.threads(user.user_id, _RECENT_THREADS, _STALE_THREADS),
+            ]
         found = 0
-        for thread in threads:
+        for thread in {thread.thread_id: thread for thread in threads}.values():
             found += await self._count_thread(user.user_id, thread)
-        idle_rounds = 0 if found else user.idle_rounds + 1
+        busy = found > 0 or len(unread) > _NEW_THREADS
+        idle_rounds = 0 if busy else user.idle_rounds + 1
         doublings = min(max(0, idle_rounds - _PATIENT_ROUNDS), _MAX_DOUBLINGS)
         next_ms = None if finished else at_ms + self._interval_ms * 2**doublings
         await self._store.usage_counted(user, at_ms, next_ms, idle_rounds)

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from gateway.app import create_app
 from gateway.config import Settings
 from gateway.http_protocol import HTTPProtocol
+from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1.errors import ErrorDetails, to_status
 from tests.support import running
@@ -43,6 +44,10 @@ REASONS: Mapping[str, tuple[int, grpc.StatusCode]] = {
     "UPSTREAM_TIMEOUT": (504, Code.DEADLINE_EXCEEDED),
     "UNAVAILABLE": (503, Code.UNAVAILABLE),
     "INTERNAL": (500, Code.INTERNAL),
+    "THREAD_NOT_FOUND": (404, Code.NOT_FOUND),
+    "ATTACHMENT_NOT_FOUND": (404, Code.NOT_FOUND),
+    "ATTACHMENT_TOO_LARGE": (413, Code.INVALID_ARGUMENT),
+    "ATTACHMENT_TYPE_NOT_ALLOWED": (415, Code.INVALID_ARGUMENT),
 }
 """The contract's table of reasons, copied from there and from nowhere else."""
 
@@ -54,9 +59,21 @@ DOCUMENTED_ERRORS = {
 
 SECRET = "a-secret-of-the-gateway-of-these-tests"
 ORIGIN = "https://dashboard.example.com"
+CLIENT_SECRET = "a-client-secret"
+CHAT, ATTACHMENTS = "/api/chatkit", "/api/chatkit/attachments"
 SESSION, REFRESH, STATS = "/api/chatkit/session", "/api/chatkit/refresh", "/api/chatkit/stats"
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Process: TypeAlias = Callable[
+    [pb_chat.ProcessRequest, Context], AsyncIterator[pb_chat.ProcessResponse]
+]
+Upload: TypeAlias = Callable[
+    [AsyncIterator[pb_chat.UploadAttachmentRequest], Context],
+    Awaitable[pb_chat.UploadAttachmentResponse],
+]
+Read: TypeAlias = Callable[
+    [pb_chat.ReadAttachmentRequest, Context], AsyncIterator[pb_chat.ReadAttachmentResponse]
+]
 Answer: TypeAlias = Message | bytes | grpc.Status | Callable[[Context], Awaitable[Message]]
 
 
@@ -89,12 +106,61 @@ class Call:
 
 
 @dataclass(slots=True)
+class FakeConversations:
+    """A conversation service that does what a test sets; what is not set is UNIMPLEMENTED."""
+
+    process: Process | None = None
+    upload: Upload | None = None
+    read: Read | None = None
+
+    def handlers(self) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+        # They look at what is set when they are called, as tests set it after the start.
+        async def process(request: Any, context: Context) -> AsyncIterator[bytes]:
+            async for response in (self.process or _unimplemented)(request, context):
+                yield response.SerializeToString()
+
+        async def read(request: Any, context: Context) -> AsyncIterator[bytes]:
+            async for response in (self.read or _unimplemented)(request, context):
+                yield response.SerializeToString()
+
+        async def upload(requests: Any, context: Context) -> bytes:
+            if self.upload is None:
+                await context.abort(Code.UNIMPLEMENTED, "")
+            return (await self.upload(requests, context)).SerializeToString()
+
+        return {
+            "Process": grpc.unary_stream_rpc_method_handler(
+                process, request_deserializer=pb_chat.ProcessRequest.FromString
+            ),
+            "ReadAttachment": grpc.unary_stream_rpc_method_handler(
+                read, request_deserializer=pb_chat.ReadAttachmentRequest.FromString
+            ),
+            "UploadAttachment": grpc.stream_unary_rpc_method_handler(
+                upload, request_deserializer=pb_chat.UploadAttachmentRequest.FromString
+            ),
+        }
+
+
+async def _unimplemented(_: Any, context: Context) -> AsyncIterator[Any]:
+    await context.abort(Code.UNIMPLEMENTED, "")
+    yield  # type: ignore[unreachable]  # makes it a stream
+
+
+async def refuse(context: Context, reason: str, **details: Any) -> None:
+    """Ends a call as the services do."""
+    status = refusal_of(reason, **details)
+    await context.abort(status.code, status.details, tuple(status.trailing_metadata or ()))
+
+
+@dataclass(slots=True)
 class FakeService:
     """A session service whose answers are set by tests, by the name of the method."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     port: int = 0
+    conversations: FakeConversations | None = None
+    """None is what a service in hosted mode has."""
     health: health_aio.HealthServicer = field(default_factory=health_aio.HealthServicer)
 
     def __post_init__(self) -> None:
@@ -136,6 +202,11 @@ class FakeService:
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler("chatkit.v1.SessionService", handlers)]
         )
+        if self.conversations:
+            handlers = self.conversations.handlers()
+            server.add_generic_rpc_handlers(
+                [grpc.method_handlers_generic_handler("chatkit.v1.ConversationService", handlers)]
+            )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -160,6 +231,7 @@ def gateway_settings(**values: Any) -> Settings:
         "admin_user_ids": frozenset(),
         "cors_allow_origins": (ORIGIN,),
         "chatkit_timeout_seconds": 30,
+        "gateway_public_url": None,
         **values,
     }
     return Settings(**given)
@@ -170,20 +242,30 @@ def token(user: object = 7, **claims: object) -> str:
 
 
 @contextlib.asynccontextmanager
-async def gateway_before(fake: FakeService, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def gateway_before(
+    fake: FakeService,
+    *,
+    protocol: type[HTTPProtocol] = HTTPProtocol,
+    **settings: Any,
+) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway before that service."""
     target = (f"127.0.0.1:{fake.port}",)
-    async with open_gateway(gateway_settings(session_service_target=target, **settings)) as http:
+    given = gateway_settings(session_service_target=target, **settings)
+    async with open_gateway(given, protocol=protocol) as http:
         yield http
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def open_gateway(
+    settings: Settings,
+    *,
+    protocol: type[HTTPProtocol] = HTTPProtocol,
+) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway as `python -m gateway` does; yields a client with the token of user 7."""
     config = uvicorn.Config(
         create_app(settings),
         port=0,
-        http=HTTPProtocol,
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -1,6 +1,7 @@
 """What tests of several parts share."""
 
 import asyncio
+import datetime
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -18,12 +19,16 @@ from protos.chatkit.v1.errors import ErrorDetails, details_of
 from protos.chatkit.v1.session_service_pb2_grpc import SessionServiceStub
 from session_service.config import Settings
 from session_service.interceptors import STATUS_CODES
-from session_service.openai_emulator import create_emulator
+from session_service.openai_emulator.app import create_emulator
 from session_service.server import Server
 from session_service.server import serve as serve_sessions
 
 if TYPE_CHECKING:
     from protos.chatkit.v1.session_service_pb2_grpc import SessionServiceAsyncStub
+
+
+BEFORE_THE_END = datetime.date(2026, 11, 22)
+"""Of Agent Builder: from the 30th on some errors say more."""
 
 
 @asynccontextmanager
@@ -62,11 +67,20 @@ class Emulator:
         self.url = f"{http.base_url}".rstrip("/") + "/v1"
 
     async def fail(self, operation: str, **failure: Any) -> None:
-        """Lets the next request of `operation` fail, see session_service/openai_emulator.py."""
+        """Lets the next request of `operation` fail, see session_service/openai_emulator."""
         await self._post("/_emulator/failures", {"operation": operation, **failure})
 
     async def heal(self) -> None:
         (await self._http.delete("/_emulator/failures")).raise_for_status()
+
+    async def answer(self, **shape: Any) -> None:
+        """Shapes the message of the next response, see session_service/openai_emulator."""
+        await self._post("/_emulator/answers", shape)
+
+    async def answers(self, **shape: Any) -> None:
+        """Shapes the messages of all responses from now on."""
+        (await self._http.delete("/_emulator/answers")).raise_for_status()
+        await self._post("/_emulator/answers", {"times": None, **shape})
 
     async def requests(self, operation: str | None = None) -> list[dict[str, Any]]:
         query = {"operation": operation} if operation else {}
@@ -149,9 +163,11 @@ class SessionService:
 
 
 @asynccontextmanager
-async def open_session_service(settings: Settings) -> AsyncIterator[SessionService]:
+async def open_session_service(
+    settings: Settings, today: datetime.date = BEFORE_THE_END
+) -> AsyncIterator[SessionService]:
     async with (
-        serve_sessions(settings) as server,
+        serve_sessions(settings, lambda: today) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield SessionService(server, channel, SessionServiceStub(channel))

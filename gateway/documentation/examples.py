@@ -10,6 +10,9 @@ _CLIENT_SECRET = "ek_68f1c0a2b7d48190a1b2c3d4_Zk3vQ9pXwL2n"
 _NEXT_CLIENT_SECRET = "ek_68f1c2e4d9a08190b7c6d5e4_Qm8cT4jYdN6f"
 _WORKFLOW_ID = "wf_68e5a1f09b3c8190a7d2e4c6"
 _CREATED_AT = 1795338000  # 2026-11-22T09:00:00Z
+ATTACHMENT_ID = "atc_9f2c4e7a1b6d4830a5c8e0f3"
+LINK_EXPIRES_AT = _CREATED_AT + 300
+LINK_SIGNATURE = "pQ3x7Wd2mZk9LrT5vYb8NcF1"
 
 DASHBOARD_REQUEST: JSON = {
     "userId": 7,
@@ -38,6 +41,7 @@ ISSUED: JSON = {
     "client_secret": _CLIENT_SECRET,
     "expires_at": _CREATED_AT + 600,
     "user_id": "7",
+    "mode": "hosted",
     "workflow_id": _WORKFLOW_ID,
 }
 
@@ -52,6 +56,7 @@ SESSION: JSON = {
     "id": SESSION_ID,
     "status": "refreshed",
     "user_id": "7",
+    "mode": "hosted",
     "workflow_id": _WORKFLOW_ID,
     "created_at": _CREATED_AT,
     "expires_at": _CREATED_AT + 600,
@@ -72,16 +77,92 @@ STATS: JSON = {
     "deletedSessions": 5,
     "failures": 1,
     "messagesUpdatedAt": "2026-11-22T09:09:00.000Z",
+    "turns": 40,
+    "failedTurns": 1,
+    "inputTokens": 51_204,
+    "outputTokens": 9_876,
+    "estimatedTurns": 2,
+    "toolCalls": 12,
+    "answerTime": {"p50": 2.8166, "p95": 8.4046},
+    "failuresByReason": {"UPSTREAM_TIMEOUT": 2},
     "daily": [
-        {"date": "2026-11-21", "sessions": 3, "messages": 24, "refreshes": 4, "failures": 0},
-        {"date": "2026-11-22", "sessions": 2, "messages": 11, "refreshes": 3, "failures": 0},
+        {
+            "date": "2026-11-21",
+            "sessions": 3,
+            "messages": 24,
+            "refreshes": 4,
+            "failures": 0,
+            "turns": 12,
+            "failedTurns": 1,
+            "inputTokens": 15_310,
+            "outputTokens": 2_940,
+            "toolCalls": 4,
+            "answerTime": {"p50": 2.3472, "p95": 7.0039},
+            "failuresByReason": {"UPSTREAM_TIMEOUT": 1},
+        },
+        {
+            "date": "2026-11-22",
+            "sessions": 2,
+            "messages": 11,
+            "refreshes": 3,
+            "failures": 0,
+            "turns": 5,
+            "failedTurns": 0,
+            "inputTokens": 6_120,
+            "outputTokens": 1_004,
+            "toolCalls": 1,
+            "answerTime": {"p50": 2.8166, "p95": 4.867},
+            "failuresByReason": {},
+        },
     ],
 }
 
+_NOTHING: JSON = {"answerTime": None, "failuresByReason": {}}
+
 NEW_STATS: JSON = {
     **dict.fromkeys(STATS, 0),
+    **_NOTHING,
     "lastActivity": None,
     "messagesUpdatedAt": None,
-    "daily": [{**day, "sessions": 0, "messages": 0, "refreshes": 0} for day in STATS["daily"]],
+    "daily": [{**dict.fromkeys(day, 0), **_NOTHING, "date": day["date"]} for day in STATS["daily"]],
 }
 """Of a user with whom nothing has happened yet."""
+
+CHAT_REQUEST: JSON = {
+    "type": "threads.create",
+    "params": {
+        "input": {
+            "content": [{"type": "input_text", "text": "Hola"}],
+            "attachments": [],
+            "inference_options": {},
+        }
+    },
+}
+
+LIST_THREADS_REQUEST: JSON = {"type": "threads.list", "params": {"limit": 20}}
+
+CHAT_EVENTS = """\
+data: {"type":"thread.created","thread":{"id":"thr_4c1e","status":{"type":"active"}}}
+
+data: {"type":"thread.item.done","item":{"id":"msg_1a","type":"user_message"}}
+
+data: {"type":"thread.item.updated","item_id":"msg_2b","update":{"type":\
+"assistant_message.content_part.text_delta","content_index":0,"delta":"¡Hola!"}}
+
+data: {"type":"thread.item.done","item":{"id":"msg_2b","type":"assistant_message"}}
+
+"""
+"""Of an answer to a first message, with what matters here of each event."""
+
+THREADS: JSON = {
+    "data": [{"id": "thr_4c1e", "title": "Saludo", "status": {"type": "active"}}],
+    "has_more": False,
+    "after": None,
+}
+
+ATTACHMENT: JSON = {
+    "type": "file",
+    "id": ATTACHMENT_ID,
+    "name": "informe.pdf",
+    "mime_type": "application/pdf",
+}

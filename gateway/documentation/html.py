@@ -50,6 +50,13 @@ def first_example(body: Mapping[str, Any]) -> Any:
     return next((example["value"] for example in content.get("examples", {}).values()), None)
 
 
+def body_schema(body: Mapping[str, Any], document: Document) -> Mapping[str, Any] | None:
+    """Returns the schema of a request body that has fields, None for one that is just bytes."""
+    (media, *_) = body["content"].values()
+    schema = resolve(media["schema"], document)
+    return schema if "properties" in schema else None
+
+
 def prose(text: str) -> str:
     """Renders the Markdown that we use: paragraphs, lists with `- `, and code in backticks."""
     blocks = []
@@ -98,19 +105,34 @@ def curl(method: str, path: str, operation: Mapping[str, Any], document: Documen
     address = (
         f"<span data-origin>{ORIGIN}</span>{escape(path)}{'?' + escape(query) if query else ''}"
     )
-    command = "curl" if method == "get" else f"curl -X {method.upper()}"
+    streams = "text/event-stream" in operation["responses"]["200"]["content"]
+    command = "curl -N" if streams else "curl"
+    body = operation.get("requestBody")
+    if method != ("post" if body else "get"):  # what curl does by itself
+        command += f" -X {method.upper()}"
     lines = [f"{command} {_quoted(address) if query else address}"]
     if "security" not in operation:
         lines.append('-H "Authorization: Bearer $TOKEN"')
-    if body := operation.get("requestBody"):
-        # The last example is the shortest.
-        *_, example = body["content"]["application/json"]["examples"].values()
-        lines += [
-            "-H 'Content-Type: application/json'",
-            f"-d {shlex.quote(json.dumps(example['value']))}",
-        ]
+    elif operation["security"]:
+        lines.append('-H "Authorization: Bearer $CLIENT_SECRET"')
+    if body:
+        lines += _curl_body(body["content"], streams)
     first, *rest = lines
     return " \\\n  ".join([first, *(escape(line, quote=False) for line in rest)])
+
+
+def _curl_body(content: Mapping[str, Any], streams: bool) -> list[str]:
+    if "multipart/form-data" in content:
+        return ["-F file=@informe.pdf"]
+    if "application/json" not in content:
+        return ["-H 'Content-Type: application/pdf'", "--data-binary @informe.pdf"]
+    # The first example is the one that streams, else the last is the shortest.
+    bodies = [*content["application/json"]["examples"].values()]
+    example = bodies[0 if streams else -1]
+    return [
+        "-H 'Content-Type: application/json'",
+        f"-d {shlex.quote(json.dumps(example['value']))}",
+    ]
 
 
 def parameter_fields(

@@ -2,7 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from gateway.documentation.examples import JSON, REQUEST_ID, SESSION_ID
+from gateway.documentation.chat import chat_paths
+from gateway.documentation.examples import (
+    ATTACHMENT_ID,
+    JSON,
+    LINK_EXPIRES_AT,
+    LINK_SIGNATURE,
+    REQUEST_ID,
+    SESSION_ID,
+)
 from gateway.documentation.operations import paths
 from gateway.documentation.schemas import Say, ref, schemas
 from gateway.errors import HTTP_STATUS_CODES, STATUS_CODES
@@ -17,7 +25,9 @@ _RETRY_CODES = frozenset(("RATE_LIMITED", "UPSTREAM_RATE_LIMITED", "UNAVAILABLE"
 
 _GENERAL_ERRORS = {
     "NotHTTP": "INVALID_ARGUMENT.http",
+    "BodyTooLate": "INVALID_ARGUMENT.late",
     "OriginNotAllowed": "PERMISSION_DENIED.origin",
+    "PreflightRefused": "PERMISSION_DENIED.preflight",
     "NotFound": "NOT_FOUND",
     "MethodNotAllowed": "METHOD_NOT_ALLOWED",
     "PayloadTooLarge": "PAYLOAD_TOO_LARGE",
@@ -53,6 +63,7 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
         "servers": [{"url": "/", "description": say("This gateway.", "Este gateway.")}],
         "tags": [
             {"name": "sessions", "description": say("Sessions", "Sesiones")},
+            {"name": "chat", "description": say("Self-hosted chat", "Chat self_hosted")},
             {"name": "statistics", "description": say("Statistics", "Estadísticas")},
             {"name": "operations", "description": say("Operations", "Operación")},
         ],
@@ -61,7 +72,7 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
             path: {
                 method: operation(specific, keys) for method, (specific, keys) in operations.items()
             }
-            for path, operations in paths(say, errors).items()
+            for path, operations in (paths(say, errors) | chat_paths(say)).items()
         },
         "components": {
             "schemas": schemas(say),
@@ -79,7 +90,17 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
                         "El JSON Web Token del propio dashboard (HS256, o RS256 y ES256 por JWKS)."
                         " Debe llevar `exp` y el usuario en `userId` o, si falta, en `sub`.",
                     ),
-                }
+                },
+                "clientSecret": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": say(
+                        "In self-hosted mode the chat takes the `client_secret` of a session"
+                        " instead, not the dashboard's token.",
+                        "En modo self_hosted, el chat recibe en su lugar el `client_secret` de una"
+                        " sesión, no el token del dashboard.",
+                    ),
+                },
             },
         },
     }
@@ -88,23 +109,25 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
 def _introduction(say: Say) -> str:
     return say(
         "Your dashboard asks this gateway for a session, gives its client secret to ChatKit, and"
-        " refreshes it before it expires.\n\n"
-        "- Every answer is JSON: `success` with `data`, or an `error` for a person with a `code`"
-        " for a program and a `hint` that says what to do.\n"
+        " refreshes it before it expires. In self-hosted mode ChatKit then talks to this gateway,"
+        " in hosted mode to OpenAI.\n\n"
+        "- Every answer but the chat's is JSON: `success` with `data`, or an `error` for a person"
+        " with a `code` for a program and a `hint` that says what to do.\n"
         "- Who the user is comes from the token alone. Only an administrator acts for others.\n"
         "- Texts are Spanish or English, as `Accept-Language` says; the three errors documented by"
         " name keep it.\n"
-        "- Days are UTC. Bodies have at most 64 KiB. Routes with GET answer HEAD too, and all of"
-        " them OPTIONS.",
+        "- Days are UTC. Bodies have at most 64 KiB, the chat's more. Routes with GET answer HEAD"
+        " too, and all of them OPTIONS.",
         "Tu dashboard pide una sesión a este gateway, entrega su client secret a ChatKit y lo"
-        " renueva antes de que caduque.\n\n"
-        "- Toda respuesta es JSON: `success` con `data`, o un `error` para una persona con un"
-        " `code` para un programa y un `hint` que dice qué hacer.\n"
+        " renueva antes de que caduque. En modo self_hosted ChatKit habla después con este gateway;"
+        " en modo hosted, con OpenAI.\n\n"
+        "- Toda respuesta, salvo las del chat, es JSON: `success` con `data`, o un `error` para una"
+        " persona con un `code` para un programa y un `hint` que dice qué hacer.\n"
         "- Quién es el usuario lo dice solo el token. Solo un administrador actúa por otros.\n"
         "- Los textos están en español o en inglés, según `Accept-Language`; los tres errores"
         " documentados por su nombre lo conservan.\n"
-        "- Los días son UTC. Los cuerpos tienen como máximo 64 KiB. Las rutas con GET responden"
-        " también a HEAD, y todas a OPTIONS.",
+        "- Los días son UTC. Los cuerpos tienen como máximo 64 KiB, los del chat más. Las rutas con"
+        " GET responden también a HEAD, y todas a OPTIONS.",
     )
 
 
@@ -189,6 +212,36 @@ def _parameters(say: Say) -> JSON:
             },
             "example": SESSION_ID,
         },
+        "AttachmentId": {
+            "name": "attachmentId",
+            "in": "path",
+            "required": True,
+            "description": say("The `id` of the attachment.", "El `id` del archivo adjunto."),
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"},
+            "example": ATTACHMENT_ID,
+        },
+        "Expires": {
+            "name": "expires",
+            "in": "query",
+            "required": True,
+            "description": say(
+                "When the link expires, in Unix seconds.",
+                "Cuándo caduca el enlace, en segundos Unix.",
+            ),
+            "schema": {"type": "integer", "minimum": 0},
+            "example": LINK_EXPIRES_AT,
+        },
+        "Signature": {
+            "name": "signature",
+            "in": "query",
+            "required": True,
+            "description": say(
+                "Makes the link what it is: nobody else can make one.",
+                "Hace del enlace lo que es: nadie más puede crear uno.",
+            ),
+            "schema": {"type": "string", "pattern": "^[!-~]{1,512}$"},
+            "example": LINK_SIGNATURE,
+        },
         "X-Request-Id": {
             "name": "X-Request-Id",
             "in": "header",
@@ -238,6 +291,20 @@ def _headers(say: Say) -> JSON:
             "required": True,
             "schema": {"enum": ["es", "en"]},
             "example": "es",
+        },
+        "Content-Disposition": {
+            "description": say("The name of a file.", "El nombre de un archivo."),
+            "required": True,
+            "schema": {"type": "string"},
+            "example": "inline; filename=\"plano.png\"; filename*=UTF-8''plano.png",
+        },
+        "ETag": {
+            "description": say(
+                "Names this version of the file.", "Identifica esta versión del archivo."
+            ),
+            "required": True,
+            "schema": {"type": "string"},
+            "example": '"9b74c9897bac770ffc029102a200c5de"',
         },
         "WWW-Authenticate": {
             "description": say("The scheme to use.", "El esquema que hay que usar."),

@@ -22,7 +22,7 @@ _ISSUE_ERRORS = (
     "RATE_LIMITED",
     "WORKFLOW_NOT_CONFIGURED.*",
     "INVALID_API_KEY.*",
-    "WORKFLOW_NOT_FOUND",
+    "WORKFLOW_NOT_FOUND.*",
     "UPSTREAM_RATE_LIMITED",
     "UPSTREAM_QUOTA_EXHAUSTED",
     "UPSTREAM_REJECTED",
@@ -64,6 +64,8 @@ def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Seque
         "/api/chatkit/stats": {"get": (_stats(say), _STATS_ERRORS)},
         "/healthz": {"get": (_health(say), ())},
         "/readyz": {"get": (_ready(say), ("UNAVAILABLE",))},
+        "/chatkit-client.js": {"get": (_client_script(say), ("UNAVAILABLE",))},
+        "/chatkit-client.d.ts": {"get": (_client_types(say), ())},
         "/openapi.json": {"get": (_openapi_json(say), ())},
         "/docs": {"get": (_docs(say), ())},
     }
@@ -80,7 +82,7 @@ def _create(say: Say) -> JSON:
             "Crea una sesión de ChatKit en OpenAI y devuelve su client secret, que el widget"
             " necesita. No es idempotente.",
         ),
-        "parameters": _common_parameters(),
+        "parameters": common_parameters(),
         "requestBody": _request_body(
             "CreateSessionRequest",
             {
@@ -95,7 +97,7 @@ def _create(say: Say) -> JSON:
             },
             required=False,
         ),
-        "responses": _ok(
+        "responses": ok(
             say("The session.", "La sesión."),
             success(ref("IssuedSession")),
             issued={"success": True, "data": examples.ISSUED},
@@ -116,7 +118,7 @@ def _refresh(say: Say) -> JSON:
             " en OpenAI. Un secreto caducado se puede renovar durante 24 horas. Las renovaciones"
             " simultáneas de un secreto comparten la respuesta.",
         ),
-        "parameters": _common_parameters(),
+        "parameters": common_parameters(),
         "requestBody": _request_body(
             "RefreshSessionRequest",
             {
@@ -127,7 +129,7 @@ def _refresh(say: Say) -> JSON:
             },
             required=True,
         ),
-        "responses": _ok(
+        "responses": ok(
             say("The new session.", "La sesión nueva."),
             success(ref("IssuedSession")),
             refreshed={"success": True, "data": examples.REFRESHED},
@@ -146,8 +148,8 @@ def _get(say: Say) -> JSON:
             "Devuelve una de tus sesiones, nunca su secreto. La sesión de otro usuario es un 404,"
             " también para un administrador.",
         ),
-        "parameters": [ref("SessionId", "parameters"), *_common_parameters()],
-        "responses": _ok(
+        "parameters": [ref("SessionId", "parameters"), *common_parameters()],
+        "responses": ok(
             say("The session.", "La sesión."),
             success(ref("Session")),
             session={"success": True, "data": examples.SESSION},
@@ -167,8 +169,8 @@ def _delete(say: Say, language: Language) -> JSON:
             "Termina una de tus sesiones con todas las que se renovaron de ella o a ella. Es"
             " idempotente. La cancelación en OpenAI sigue en segundo plano si hace falta.",
         ),
-        "parameters": [ref("SessionId", "parameters"), *_common_parameters()],
-        "responses": _ok(
+        "parameters": [ref("SessionId", "parameters"), *common_parameters()],
+        "responses": ok(
             say("It is deleted.", "Está eliminada."),
             success(ref("DeletedSession"), message={"type": "string"}),
             deleted={"success": True, "message": message, "data": examples.DELETED},
@@ -207,9 +209,9 @@ def _stats(say: Say) -> JSON:
                 "schema": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30},
                 "example": 2,
             },
-            *_common_parameters(),
+            *common_parameters(),
         ],
-        "responses": _ok(
+        "responses": ok(
             say("The statistics.", "Las estadísticas."),
             success(ref("Stats")),
             user={"success": True, "data": examples.STATS},
@@ -256,12 +258,55 @@ def _operational(name: str, summary: str, description: str, status: str, say: Sa
         "summary": summary,
         "description": description,
         "security": [],
-        "parameters": _common_parameters(),
-        "responses": _ok(
+        "parameters": common_parameters(),
+        "responses": ok(
             say("It is.", "Lo está."),
             success(data),
             **{status: {"success": True, "data": {"status": status}}},
         ),
+    }
+
+
+def _client_script(say: Say) -> JSON:
+    return _client_file(
+        "getClientScript",
+        say("Module for the dashboard", "Módulo para el dashboard"),
+        say(
+            "What the dashboard imports: `chatkitApi` returns ChatKit's `api` option for the mode"
+            " that is served, and takes care of client secrets.",
+            "Lo que el dashboard importa: `chatkitApi` devuelve la opción `api` de ChatKit para el"
+            " modo en servicio y se ocupa de los client secrets.",
+        ),
+        "text/javascript",
+        say,
+    )
+
+
+def _client_types(say: Say) -> JSON:
+    return _client_file(
+        "getClientTypes",
+        say("Its types", "Sus tipos"),
+        say("The module's types for TypeScript.", "Los tipos del módulo para TypeScript."),
+        "application/typescript",
+        say,
+    )
+
+
+def _client_file(name: str, summary: str, description: str, media_type: str, say: Say) -> JSON:
+    return {
+        "operationId": name,
+        "tags": ["operations"],
+        "summary": summary,
+        "description": description,
+        "security": [],
+        "parameters": common_parameters(),
+        "responses": {
+            "200": {
+                "description": say("The file.", "El archivo."),
+                "headers": {name: ref(name, "headers") for name in ("X-Request-Id", "ETag")},
+                "content": {media_type: {"schema": {"type": "string"}}},
+            }
+        },
     }
 
 
@@ -272,8 +317,8 @@ def _openapi_json(say: Say) -> JSON:
         "summary": say("OpenAPI document", "Documento OpenAPI"),
         "description": say("The API as OpenAPI 3.1.", "La API en OpenAPI 3.1."),
         "security": [],
-        "parameters": _common_parameters(),
-        "responses": _ok(
+        "parameters": common_parameters(),
+        "responses": ok(
             say("The document.", "El documento."),
             {"type": "object", "required": ["openapi", "info", "paths"]},
         ),
@@ -301,7 +346,7 @@ def _docs(say: Say) -> JSON:
                 "schema": {"type": "string"},
                 "example": "es",
             },
-            *_common_parameters(),
+            *common_parameters(),
         ],
         "responses": {
             "200": {
@@ -316,7 +361,8 @@ def _docs(say: Say) -> JSON:
     }
 
 
-def _common_parameters() -> list[JSON]:
+def common_parameters() -> list[JSON]:
+    """Returns what every operation takes."""
     return [ref("X-Request-Id", "parameters"), ref("Accept-Language", "parameters")]
 
 
@@ -327,7 +373,8 @@ def _request_body(schema: str, bodies: JSON, *, required: bool) -> JSON:
     }
 
 
-def _ok(description: str, schema: JSON, **bodies: JSON) -> JSON:
+def ok(description: str, schema: JSON, **bodies: JSON) -> JSON:
+    """Returns the responses of a success in JSON, with its examples."""
     content: JSON = {"schema": schema}
     if bodies:
         content["examples"] = {name: {"value": body} for name, body in bodies.items()}

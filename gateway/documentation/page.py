@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from gateway.documentation.html import (
     badge,
+    body_schema,
     code_panel,
     curl,
     error_rows,
@@ -157,7 +158,8 @@ def _overview(document: Mapping[str, Any], words: Words) -> str:
 </section>
 <section id="authentication" class="part split" aria-labelledby="h-authentication">
 <div class="say"><h2 id="h-authentication">{words["authentication"]}</h2>
-{prose(components["securitySchemes"]["bearer"]["description"])}{prose(words["token"])}</div>
+{prose(components["securitySchemes"]["bearer"]["description"])}{prose(words["token"])}
+{prose(components["securitySchemes"]["clientSecret"]["description"])}</div>
 <div class="show">{code_panel(words["shell"], escape(export), words)}</div>
 </section>
 <section id="headers" class="part" aria-labelledby="h-headers">
@@ -198,7 +200,8 @@ def _article(
     method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any], words: Words
 ) -> str:
     name = operation["operationId"]
-    public = f'<span class="public">{words["public"]}</span>' if "security" in operation else ""
+    needs = "secret" if operation.get("security") else "public"
+    public = f'<span class="public">{words[needs]}</span>' if "security" in operation else ""
     return f"""<article id="{name}" class="part split" aria-labelledby="h-{name}">
 <div class="say"><h3 id="h-{name}">{escape(operation["summary"])}</h3>
 <p class="route">{badge(method)} <code>{path_html(path)}</code>{public}</p>
@@ -222,17 +225,25 @@ def _inputs(
         if parameters:
             yield f"<h4>{words[place]}</h4>{parameter_fields(parameters, document, words)}"
     if body := operation.get("requestBody"):
-        schema = body["content"]["application/json"]["schema"]
-        yield f"<h4>{words['body']}</h4>{fields(schema, document, words)}"
+        schema = body_schema(body, document)
+        if schema:
+            yield f"<h4>{words['body']}</h4>{fields(schema, document, words)}"
     content = operation["responses"]["200"]["content"].get("application/json", {})
-    data = content.get("schema", {}).get("properties", {}).get("data")
+    answer = resolve(content.get("schema", {}), document).get("properties", {})
+    # In our envelope, or without it as ChatKit expects it.
+    data = answer.get("data") or ("id" in answer and content["schema"])
     if data:
         yield f"<h4>{words['data']}</h4>{fields(data, document, words, answer=True)}"
 
 
 def _examples(operation: Mapping[str, Any], words: Words) -> Iterator[str]:
-    if body := operation.get("requestBody"):
-        yield json_panel(words["request"], first_example(body), words)
+    body = operation.get("requestBody")
+    if body and (request := first_example(body)) is not None:
+        yield json_panel(words["request"], request, words)
+    stream = operation["responses"]["200"]["content"].get("text/event-stream")
+    if stream:
+        (events,) = stream["examples"].values()
+        yield code_panel(f"{words['response']} 200 · SSE", escape(events["value"], False), words)
     example = first_example(operation["responses"]["200"])
     if example is not None:
         yield json_panel(f"{words['response']} 200", example, words)

@@ -29,6 +29,8 @@ def schemas(say: Say) -> JSON:
         ),
         "Stats": _stats(say),
         "DailyStats": _daily(say),
+        "ChatRequest": _chat_request(say),
+        "Attachment": _attachment(say),
         "Error": _error(say),
         "ErrorCode": {
             "description": say("Every reason that there is.", "Todos los motivos que hay."),
@@ -196,7 +198,8 @@ def _issued_session(say: Say) -> JSON:
                 "type": "string",
                 "description": say("Whose session it is.", "De quién es la sesión."),
             },
-            "workflow_id": {"type": "string", "description": _workflow_id(say)},
+            "mode": _mode(say),
+            "workflow_id": {"type": ["string", "null"], "description": _workflow_id(say)},
         }
     )
 
@@ -218,7 +221,8 @@ def _session(say: Say) -> JSON:
                 "type": "string",
                 "description": say("Whose session it is.", "De quién es la sesión."),
             },
-            "workflow_id": {"type": "string", "description": _workflow_id(say)},
+            "mode": _mode(say),
+            "workflow_id": {"type": ["string", "null"], "description": _workflow_id(say)},
             "created_at": _unix_seconds(say("When it was created", "Cuándo se creó"), say),
             "expires_at": _unix_seconds(
                 say("When its secret expires", "Cuándo caduca su secreto"), say
@@ -273,8 +277,31 @@ def _stats(say: Say) -> JSON:
             "When messages were last counted, or null.",
             "Cuándo se contaron los mensajes por última vez, o null.",
         ),
+        "turns": (
+            "Runs of the agent, finished or not. As all that follows, of the self-hosted mode.",
+            "Ejecuciones del agente, terminadas o no. Como lo que sigue, del modo autoalojado.",
+        ),
+        "failedTurns": ("Turns that ended with an error.", "Turnos que acabaron con un error."),
+        "inputTokens": ("Tokens that the model has read.", "Tokens leídos por el modelo."),
+        "outputTokens": ("Tokens that the model has written.", "Tokens escritos por el modelo."),
+        "estimatedTurns": (
+            "Turns whose tokens are estimates, as they were not finished.",
+            "Turnos cuyos tokens son una estimación, porque no terminaron.",
+        ),
+        "toolCalls": ("Calls of tools.", "Llamadas a herramientas."),
+        "answerTime": (
+            "Seconds until an answer was complete: half took at most `p50`, 95 % at most `p95`,"
+            " within 10 %. Null where nothing was answered.",
+            "Segundos hasta completar una respuesta: la mitad tardó como máximo `p50` y el 95 %"
+            " `p95`, con un error de hasta el 10 %. Null si no hubo respuestas.",
+        ),
+        "failuresByReason": (
+            "Failed creates, refreshes and turns, by reason.",
+            "Creaciones, renovaciones y turnos fallidos, por motivo.",
+        ),
     }
     special: JSON = {
+        **_distributions(),
         "lastActivity": {"type": ["string", "null"], "format": "date-time"},
         "messagesUpdatedAt": {"type": ["string", "null"], "format": "date-time"},
         "averageSessionDuration": {"type": "number", "minimum": 0},
@@ -298,9 +325,75 @@ def _stats(say: Say) -> JSON:
 
 def _daily(say: Say) -> JSON:
     day = {"type": "string", "format": "date", "description": say("The day, UTC.", "El día, UTC.")}
+    counters = ("sessions", "messages", "refreshes", "failures", "turns", "failedTurns")
     return _object(
         {"date": day}
-        | {name: _count() for name in ("sessions", "messages", "refreshes", "failures")}
+        | {name: _count() for name in (*counters, "inputTokens", "outputTokens", "toolCalls")}
+        | _distributions()
+    )
+
+
+def _distributions() -> JSON:
+    seconds: JSON = {"type": "number", "minimum": 0}
+    return {
+        "answerTime": {
+            **_object({"p50": seconds, "p95": seconds}),
+            "type": ["object", "null"],
+        },
+        "failuresByReason": {"type": "object", "additionalProperties": _count()},
+    }
+
+
+def _chat_request(say: Say) -> JSON:
+    return _object(
+        {
+            "type": {
+                "type": "string",
+                "description": say(
+                    "What is asked, such as `threads.create` or `items.list`.",
+                    "Lo que se pide, como `threads.create` o `items.list`.",
+                ),
+            },
+            "params": {
+                "type": "object",
+                "description": say("Depends on the type.", "Depende del tipo."),
+            },
+            "metadata": {
+                "type": "object",
+                "description": say("Is for the agent.", "Es para el agente."),
+            },
+        },
+        optional=frozenset(("params", "metadata")),
+    )
+
+
+def _attachment(say: Say) -> JSON:
+    return _object(
+        {
+            "type": {
+                "enum": ["file", "image"],
+                "description": say(
+                    "`image` where it can be shown, else `file`.",
+                    "`image` si se puede mostrar; si no, `file`.",
+                ),
+            },
+            "id": {
+                "type": "string",
+                "description": say(
+                    "Goes into `attachments` of a message.", "Va en `attachments` de un mensaje."
+                ),
+            },
+            "name": {"type": "string", "description": say("Its name.", "Su nombre.")},
+            "mime_type": {"type": "string", "description": say("Its type.", "Su tipo.")},
+            "preview_url": {
+                "type": "string",
+                "description": say(
+                    "A link to an image, for a few minutes.",
+                    "Un enlace a una imagen, durante unos minutos.",
+                ),
+            },
+        },
+        optional=frozenset(("preview_url",)),
     )
 
 
@@ -342,8 +435,26 @@ def _unix_seconds(what: str, say: Say) -> JSON:
 
 
 def _session_id(say: Say) -> str:
-    return say("OpenAI's id of the session.", "El identificador de la sesión en OpenAI.")
+    return say(
+        "The id of the session; OpenAI's in hosted mode.",
+        "El identificador de la sesión; en el modo hosted, el de OpenAI.",
+    )
+
+
+def _mode(say: Say) -> JSON:
+    return {
+        "enum": ["hosted", "self_hosted"],
+        "description": say(
+            "Who answers. `hosted`: a workflow at OpenAI, which the browser talks to by itself."
+            " `self_hosted`: this back end.",
+            "Quién responde. `hosted`: un workflow de OpenAI, con el que habla el propio navegador."
+            " `self_hosted`: este back end.",
+        ),
+    }
 
 
 def _workflow_id(say: Say) -> str:
-    return say("The workflow that answers.", "El workflow que responde.")
+    return say(
+        "The workflow that answers, or null in self-hosted mode.",
+        "El workflow que responde, o null en el modo self_hosted.",
+    )

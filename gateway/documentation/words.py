@@ -26,6 +26,7 @@ WORDS: Mapping[Language, Words] = {
         "token": "Guarda un token de tu dashboard para los ejemplos de esta página. `make run`"
         " muestra uno de desarrollo.",
         "public": "Sin token",
+        "secret": "Con client secret",
         "copy": "Copiar",
         "copied": "Copiado",
         "path": "Ruta",
@@ -63,6 +64,7 @@ WORDS: Mapping[Language, Words] = {
         "token": "Keep a token of your dashboard for the examples on this page. `make run` prints"
         " one for development.",
         "public": "No token",
+        "secret": "With a client secret",
         "copy": "Copy",
         "copied": "Copied",
         "path": "Path",

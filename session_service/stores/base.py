@@ -5,9 +5,15 @@ coroutine of a store did is durable when it returns. A store that cannot work ra
 `errors.Unavailable`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
+
+from session_service.stores.conversations import ConversationStore
+
+Mode = Literal["hosted", "self_hosted"]
+"""Who answers the user: a workflow at OpenAI, or our own `conversation` package."""
 
 StateVariables = Mapping[str, str | int | float | bool]
 
@@ -16,7 +22,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One ChatKit session at OpenAI, without its client secret.
+    """One ChatKit session, without its client secret.
 
     A refresh makes another one in the same chain. For people and in the statistics the chain is the
     session: it counts once, lasts until the expiry of its newest secret, and is deleted as a whole.
@@ -34,6 +40,7 @@ class Session:
     refreshed_from: str | None = None
     refreshed_to: str | None = None
     state_variables: StateVariables = field(default_factory=dict)
+    mode: Mode = "hosted"
 
     @property
     def ends_ms(self) -> int:
@@ -54,6 +61,12 @@ class Totals:
     """Of all sessions, each as if it had reached its end already."""
     last_activity_ms: int | None = None
     messages_updated_ms: int | None = None
+    turns: int = 0
+    failed_turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    estimated_turns: int = 0
+    tool_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,30 @@ class Day:
     messages: int = 0
     refreshes: int = 0
     failures: int = 0
+    turns: int = 0
+    failed_turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    tool_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Distributions:
+    """What the counters of one day, or of all days, are made up of."""
+
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Failed creates, refreshes and turns by reason."""
+    answer_times: Mapping[int, int] = field(default_factory=dict)
+    """How many turns took how long: see `answer_time_bucket`."""
+
+
+ANSWER_TIME_GROWTH = 1.2
+"""Each bucket is so much wider than the one before: its middle is within 10 % of all in it."""
+
+
+def answer_time_bucket(duration_ms: int) -> int:
+    """Returns the bucket of a duration: bucket n is up to 1.2 to the power of n milliseconds."""
+    return math.ceil(math.log(max(1, duration_ms), ANSWER_TIME_GROWTH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +115,8 @@ class Rollup:
     """How long those still have, added up."""
     days: Sequence[Day]
     """Days on which something was counted, oldest first."""
+    total: Distributions = field(default_factory=Distributions)
+    by_day: Mapping[int, Distributions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +148,10 @@ class DuplicateSession(Exception):
 class Store(Protocol):
     """Sessions and their statistics, counted in the transaction that changes what they count."""
 
+    @property
+    def conversations(self) -> ConversationStore:
+        """What the self-hosted mode keeps, in the same database."""
+
     async def add(self, session: Session, secret_hash: bytes) -> None:
         """Keeps a new session. Raises DuplicateSession."""
 
@@ -133,10 +176,14 @@ class Store(Protocol):
     ) -> Sequence[Session]:
         """Lists sessions of a user or of everybody, newest first, below (created_ms, id)."""
 
-    async def count_failure(self, user_id: str, at_ms: int) -> None: ...
+    async def count_failure(self, user_id: str, reason: str, at_ms: int) -> None:
+        """Counts a failed create or refresh."""
 
     async def rollup(self, user_id: str | None, now_ms: int, first_day: int) -> Rollup:
         """Returns the counters of a user or of everybody, at the same cost for any number."""
+
+    async def cancel_later(self, session_id: str, expires_ms: int, cancel_again_ms: int) -> None:
+        """OpenAI has to cancel a session that is not kept here: due as after `delete`."""
 
     async def claim_cancels(self, now_ms: int, again_ms: int, limit: int) -> Sequence[str]:
         """Returns sessions that OpenAI still has to cancel; they become due again at `again_ms`."""
@@ -182,7 +229,9 @@ class Store(Protocol):
     async def usage_counted(
         self, user: UsageUser, at_ms: int, next_ms: int | None, idle_rounds: int
     ) -> None:
-        """Their messages are counted as of `at_ms`; due next then or, None, at the next session.
+        """Their messages were looked at, at `at_ms`; due next then or, None, at the next session.
 
-        Who has got a session since they were claimed stays due for that.
+        They count as complete up to then or, if a thread was looked at before, up to when that was;
+        not at all while one was never read to its end. Who has got a session since they were
+        claimed stays due for that.
         """

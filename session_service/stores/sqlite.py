@@ -1,20 +1,10 @@
-"""The embedded store: one SQLite file, one writer thread with grouped commits, some readers."""
+"""The embedded store: sessions, statistics and the use of hosted sessions in one SQLite file."""
 
-import asyncio
-import os
 import sqlite3
-import threading
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
-import structlog
-
-from session_service.errors import Unavailable
 from session_service.stores import sqlite_rollups as rollups
 from session_service.stores import sqlite_sessions as sessions
 from session_service.stores.base import (
@@ -24,43 +14,27 @@ from session_service.stores.base import (
     UsageThread,
     UsageUser,
 )
-from session_service.stores.group_commit import GroupCommitWriter
-from session_service.stores.sqlite_schema import migrate
-
-T = TypeVar("T")
-
-_BUSY_SECONDS = 5
-"""How long to wait for another process that has locked the file."""
-_BUSY_PAUSE_SECONDS = 0.005
-_READERS = 2
-
-log = structlog.get_logger()
+from session_service.stores.sqlite_conversations import SQLiteConversationStore
+from session_service.stores.sqlite_database import SQLiteDatabase, open_database
 
 
 @asynccontextmanager
 async def open_sqlite_store(path: str) -> AsyncIterator["SQLiteStore"]:
-    """Opens the file, made and migrated where that is needed, readable by this system user alone.
-
-    Raises OSError or sqlite3.Error where it cannot be used.
-    """
-    db = await asyncio.to_thread(_open, path)
-    writer = GroupCommitWriter(db)
-    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
-    try:
-        yield SQLiteStore(path, writer, readers)
-    finally:
-        readers.shutdown()
-        await writer.close()
+    """Opens the store in that file. Raises OSError or sqlite3.Error where it cannot be used."""
+    async with open_database(path) as database:
+        yield SQLiteStore(database)
 
 
 class SQLiteStore:
     """See `base.Store`."""
 
-    def __init__(self, path: str, writer: GroupCommitWriter, readers: ThreadPoolExecutor) -> None:
-        self._path = path
-        self._writer = writer
-        self._readers = readers
-        self._local = threading.local()
+    def __init__(self, database: SQLiteDatabase) -> None:
+        self._database = database
+        self._conversations = SQLiteConversationStore(database)
+
+    @property
+    def conversations(self) -> SQLiteConversationStore:
+        return self._conversations
 
     # Sessions
 
@@ -68,20 +42,22 @@ class SQLiteStore:
         def work(db: sqlite3.Connection) -> None:
             sessions.insert(db, session, secret_hash)
             user_id, now_ms = session.user_id, session.created_ms
-            rollups.add_to_day(db, user_id, now_ms // DAY_MS, "sessions", 1)
+            rollups.add_to_day(db, user_id, now_ms // DAY_MS, sessions=1)
             rollups.add_to_totals(db, user_id, sessions=1, duration_ms=session.ends_ms - now_ms)
             rollups.active_at(db, user_id, now_ms)
             rollups.add_ending(db, user_id, session.ends_ms, now_ms)
 
-        await self._write(work)
+        await self._database.write(work)
 
     async def replace(self, session: Session, secret_hash: bytes) -> bool:
         def work(db: sqlite3.Connection) -> bool:
-            ends_ms, deleted_ms = db.execute(
-                "SELECT ends_ms, deleted_ms FROM sessions WHERE id = ?", (session.root_id,)
+            root = db.execute(
+                "SELECT ends_ms FROM sessions WHERE id = ? AND deleted_ms IS NULL",
+                (session.root_id,),
             ).fetchone()
-            if deleted_ms is not None:
+            if root is None:  # deleted, or gone with its user
                 return False
+            (ends_ms,) = root
             sessions.insert(db, session, secret_hash)
             db.execute(
                 "UPDATE sessions SET refreshed_to = ? WHERE id = ?",
@@ -92,43 +68,43 @@ class SQLiteStore:
                 (session.ends_ms, session.root_id),
             )
             user_id, now_ms = session.user_id, session.created_ms
-            rollups.add_to_day(db, user_id, now_ms // DAY_MS, "refreshes", 1)
+            rollups.add_to_day(db, user_id, now_ms // DAY_MS, refreshes=1)
             rollups.add_to_totals(db, user_id, refreshes=1, duration_ms=session.ends_ms - ends_ms)
             rollups.active_at(db, user_id, now_ms)
             rollups.remove_ending(db, user_id, ends_ms)
             rollups.add_ending(db, user_id, session.ends_ms, now_ms)
             return True
 
-        return await self._write(work)
+        return await self._database.write(work)
 
     async def delete(self, root_id: str, at_ms: int, cancel_again_ms: int) -> Sequence[str]:
         def work(db: sqlite3.Connection) -> Sequence[str]:
-            user_id, created_ms, ends_ms, deleted_ms = db.execute(
-                "SELECT user_id, created_ms, ends_ms, deleted_ms FROM sessions WHERE id = ?",
+            root = db.execute(
+                "SELECT user_id, created_ms, ends_ms FROM sessions"
+                " WHERE id = ? AND deleted_ms IS NULL",
                 (root_id,),
             ).fetchone()
-            if deleted_ms is not None:
+            if root is None:
                 return ()
+            user_id, created_ms, ends_ms = root
             ended_ms = max(at_ms, created_ms)  # the clock may have been set back
             chain = "(id = ?1 OR (root_id = ?1 AND refreshed_from IS NOT NULL))"
             db.execute(f"UPDATE sessions SET deleted_ms = ?2 WHERE {chain}", (root_id, ended_ms))
-            to_cancel = db.execute(
-                f"UPDATE sessions SET cancel_ms = ?2 WHERE {chain} AND expires_ms > ?3"
-                " RETURNING id",
-                (root_id, cancel_again_ms, at_ms),
-            ).fetchall()
+            to_cancel = sessions.cancel_later(db, chain, root_id, at_ms, cancel_again_ms)
             rollups.add_to_totals(db, user_id, deleted=1, duration_ms=ended_ms - ends_ms)
             rollups.active_at(db, user_id, at_ms)
             rollups.remove_ending(db, user_id, ends_ms)
-            return [session_id for (session_id,) in to_cancel]
+            return to_cancel
 
-        return await self._write(work)
+        return await self._database.write(work)
 
     async def get(self, session_id: str) -> Session | None:
-        return await self._read(lambda db: sessions.select(db, "id = ?", session_id))
+        return await self._database.read(lambda db: sessions.select(db, "id = ?", session_id))
 
     async def get_by_secret(self, secret_hash: bytes) -> Session | None:
-        return await self._read(lambda db: sessions.select(db, "secret_hash = ?", secret_hash))
+        return await self._database.read(
+            lambda db: sessions.select(db, "secret_hash = ?", secret_hash)
+        )
 
     async def list(
         self, user_id: str | None, limit: int, before: tuple[int, str] | None
@@ -146,47 +122,52 @@ class SQLiteStore:
             f"SELECT {sessions.COLUMNS} FROM sessions {where}"
             " ORDER BY created_ms DESC, id DESC LIMIT ?"
         )
-        return await self._read(
+        return await self._database.read(
             lambda db: [sessions.from_row(row) for row in db.execute(sql, (*parameters, limit))]
+        )
+
+    async def cancel_later(self, session_id: str, expires_ms: int, cancel_again_ms: int) -> None:
+        await self._database.write(
+            lambda db: db.execute(
+                "INSERT INTO cancels (session_id, due_ms, expires_ms) VALUES (?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (session_id, cancel_again_ms, expires_ms),
+            )
         )
 
     async def claim_cancels(self, now_ms: int, again_ms: int, limit: int) -> Sequence[str]:
         def work(db: sqlite3.Connection) -> Sequence[str]:
-            db.execute(
-                "UPDATE sessions SET cancel_ms = NULL"
-                " WHERE cancel_ms IS NOT NULL AND expires_ms <= ?",
-                (now_ms,),
-            )
+            db.execute("DELETE FROM cancels WHERE expires_ms <= ?", (now_ms,))
             due = db.execute(
-                "UPDATE sessions SET cancel_ms = ? WHERE id IN"
-                " (SELECT id FROM sessions WHERE cancel_ms <= ? ORDER BY cancel_ms LIMIT ?)"
-                " RETURNING id",
+                "UPDATE cancels SET due_ms = ? WHERE session_id IN"
+                " (SELECT session_id FROM cancels WHERE due_ms <= ? ORDER BY due_ms LIMIT ?)"
+                " RETURNING session_id",
                 (again_ms, now_ms, limit),
             )
             return [session_id for (session_id,) in due]
 
-        return await self._write(work)
+        return await self._database.write(work)
 
     async def cancelled(self, session_id: str) -> None:
-        await self._write(
-            lambda db: db.execute(
-                "UPDATE sessions SET cancel_ms = NULL WHERE id = ?", (session_id,)
-            )
+        await self._database.write(
+            lambda db: db.execute("DELETE FROM cancels WHERE session_id = ?", (session_id,))
         )
 
     # Statistics
 
-    async def count_failure(self, user_id: str, at_ms: int) -> None:
+    async def count_failure(self, user_id: str, reason: str, at_ms: int) -> None:
         def work(db: sqlite3.Connection) -> None:
-            rollups.add_to_day(db, user_id, at_ms // DAY_MS, "failures", 1)
+            day = at_ms // DAY_MS
+            rollups.add_to_day(db, user_id, day, failures=1)
             rollups.add_to_totals(db, user_id, failures=1)
+            rollups.add_failure_reason(db, user_id, day, reason)
 
-        await self._write(work)
+        await self._database.write(work)
 
     async def rollup(self, user_id: str | None, now_ms: int, first_day: int) -> Rollup:
         scope = rollups.EVERYBODY if user_id is None else user_id
 
-        return await self._read(lambda db: rollups.read(db, scope, now_ms, first_day))
+        return await self._database.read(lambda db: rollups.read(db, scope, now_ms, first_day))
 
     # Messages at OpenAI
 
@@ -206,10 +187,10 @@ class SQLiteStore:
                 for user_id, active_until_ms, idle_rounds in due
             ]
 
-        return await self._write(work)
+        return await self._database.write(work)
 
     async def usage_interrupted(self, user: UsageUser) -> None:
-        await self._write(
+        await self._database.write(
             lambda db: db.execute(
                 "UPDATE usage_users SET due_ms = 0 WHERE user_id = ? AND due_ms = ?",
                 (user.user_id, user.due_ms),
@@ -219,11 +200,13 @@ class SQLiteStore:
     async def known_threads(self, user_id: str, thread_ids: Sequence[str]) -> frozenset[str]:
         marks = ", ".join("?" * len(thread_ids))
         sql = f"SELECT thread_id FROM usage_threads WHERE user_id = ? AND thread_id IN ({marks})"
-        rows = await self._read(lambda db: db.execute(sql, (user_id, *thread_ids)).fetchall())
+        rows = await self._database.read(
+            lambda db: db.execute(sql, (user_id, *thread_ids)).fetchall()
+        )
         return frozenset(thread_id for (thread_id,) in rows)
 
     async def add_threads(self, user_id: str, thread_ids: Sequence[str]) -> None:
-        await self._write(
+        await self._database.write(
             lambda db: db.executemany(
                 "INSERT INTO usage_threads (user_id, thread_id) VALUES (?, ?)"
                 " ON CONFLICT DO NOTHING",
@@ -239,7 +222,7 @@ class SQLiteStore:
             " UNION SELECT thread_id FROM (SELECT thread_id FROM usage_threads WHERE user_id = ?1"
             " AND NOT gone ORDER BY checked_ms LIMIT ?3))"
         )
-        return await self._read(
+        return await self._database.read(
             lambda db: [UsageThread(*row) for row in db.execute(sql, (user_id, recent, stale))]
         )
 
@@ -248,7 +231,7 @@ class SQLiteStore:
             "SELECT thread_id, cursor FROM usage_threads"
             " WHERE user_id = ? AND NOT gone AND checked_ms <= ? ORDER BY checked_ms"
         )
-        return await self._read(
+        return await self._database.read(
             lambda db: [UsageThread(*row) for row in db.execute(sql, (user_id, since_ms))]
         )
 
@@ -278,16 +261,16 @@ class SQLiteStore:
             if not moved.rowcount:
                 return False
             for day, number in Counter(time_ms // DAY_MS for time_ms in times_ms).items():
-                rollups.add_to_day(db, user_id, day, "messages", number)
+                rollups.add_to_day(db, user_id, day, messages=number)
             if times_ms:
                 rollups.add_to_totals(db, user_id, messages=len(times_ms))
                 rollups.active_at(db, user_id, max(times_ms))
             return True
 
-        return await self._write(work)
+        return await self._database.write(work)
 
     async def thread_is_gone(self, user_id: str, thread_id: str) -> None:
-        await self._write(
+        await self._database.write(
             lambda db: db.execute(
                 "UPDATE usage_threads SET gone = 1 WHERE user_id = ? AND thread_id = ?",
                 (user_id, thread_id),
@@ -303,85 +286,12 @@ class SQLiteStore:
                 " WHERE user_id = ? AND due_ms = ?",
                 (next_ms, idle_rounds, user.user_id, user.due_ms),
             )
-            db.executemany(
-                "INSERT INTO totals (scope, messages_updated_ms) VALUES (?1, ?2)"
-                " ON CONFLICT DO UPDATE SET messages_updated_ms = ?2",
-                [(user.user_id, at_ms), (rollups.EVERYBODY, at_ms)],
-            )
+            (looked_ms,) = db.execute(
+                "SELECT min(checked_ms) FROM usage_threads WHERE user_id = ? AND NOT gone",
+                (user.user_id,),
+            ).fetchone()
+            complete_ms = at_ms if looked_ms is None else min(at_ms, looked_ms)
+            if complete_ms:
+                rollups.messages_counted(db, user.user_id, complete_ms)
 
-        await self._write(work)
-
-    # Threads
-
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with _driver_errors():
-            return await self._writer.write(work)
-
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with _driver_errors():
-            return await asyncio.get_running_loop().run_in_executor(
-                self._readers, lambda: self._as_of_now(work)
-            )
-
-    def _as_of_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Reads in one transaction: all that `work` sees is of one moment."""
-        db = self._reader()
-        db.execute("BEGIN")
-        try:
-            return work(db)
-        finally:
-            db.execute("COMMIT")
-
-    def _reader(self) -> sqlite3.Connection:
-        if not hasattr(self._local, "db"):
-            self._local.db = _connect(self._path)
-            self._local.db.execute("PRAGMA query_only = ON")
-        db: sqlite3.Connection = self._local.db
-        return db
-
-
-@contextmanager
-def _driver_errors() -> Iterator[None]:
-    """Logs what the database said in full, and tells callers no more than that it failed."""
-    try:
-        yield
-    except sqlite3.IntegrityError:  # a defect of ours, not a state of the database
-        raise
-    except sqlite3.Error as error:
-        log.error("store failed", error=f"{type(error).__name__}: {error}")
-        raise Unavailable from error
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
-
-
-def _open(path: str) -> sqlite3.Connection:
-    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    db = _connect(path)
-    try:
-        _switch_to_wal(db)
-        db.execute("PRAGMA synchronous = FULL")
-        migrate(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _switch_to_wal(db: sqlite3.Connection) -> None:
-    # While another connection switches the same new file, SQLite does not wait for it as it does
-    # elsewhere: two that waited for each other would never end (https://sqlite.org/rescode.html#busy).
-    give_up = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                raise
-            time.sleep(_BUSY_PAUSE_SECONDS)
-        else:
-            return
+        await self._database.write(work)

@@ -82,6 +82,122 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    # The self-hosted mode.
+    (
+        "ALTER TABLE sessions ADD COLUMN mode TEXT NOT NULL DEFAULT 'hosted'",
+        "ALTER TABLE totals ADD COLUMN turns INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE totals ADD COLUMN failed_turns INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE totals ADD COLUMN input_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE totals ADD COLUMN output_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE totals ADD COLUMN estimated_turns INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE totals ADD COLUMN tool_calls INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE days ADD COLUMN turns INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE days ADD COLUMN failed_turns INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE days ADD COLUMN input_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE days ADD COLUMN output_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE days ADD COLUMN tool_calls INTEGER NOT NULL DEFAULT 0",
+        # Day -1 is all days together, so that totals need no sum over the days.
+        """
+        CREATE TABLE failures_by_reason (
+            scope    TEXT NOT NULL,
+            day      INTEGER NOT NULL,
+            reason   TEXT NOT NULL,
+            failures INTEGER NOT NULL,
+            PRIMARY KEY (scope, day, reason)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE answer_times (
+            scope  TEXT NOT NULL,
+            day    INTEGER NOT NULL,
+            bucket INTEGER NOT NULL,
+            turns  INTEGER NOT NULL,
+            PRIMARY KEY (scope, day, bucket)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE threads (
+            id         TEXT PRIMARY KEY,
+            user_id    TEXT NOT NULL,
+            created_ms INTEGER NOT NULL,
+            used_ms    INTEGER NOT NULL,  -- when it was made, or the newest was added to it
+            messages   INTEGER NOT NULL DEFAULT 0,
+            data       BLOB NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX threads_by_age ON threads (user_id, created_ms, id)",
+        "CREATE INDEX threads_by_use ON threads (used_ms)",
+        # A new item has the highest number of all, so the numbers of a thread have its order. The
+        # second index ends, as all do, with the number.
+        """
+        CREATE TABLE items (
+            number     INTEGER PRIMARY KEY,
+            thread_id  TEXT NOT NULL,
+            id         TEXT NOT NULL,
+            kind       TEXT NOT NULL,
+            created_ms INTEGER NOT NULL,
+            data       BLOB NOT NULL,
+            UNIQUE (thread_id, id)
+        ) STRICT
+        """,
+        "CREATE INDEX items_in_order ON items (thread_id)",
+        """
+        CREATE TABLE attachments (
+            id             TEXT PRIMARY KEY,
+            user_id        TEXT NOT NULL,
+            name           TEXT NOT NULL,
+            mime_type      TEXT NOT NULL,
+            created_ms     INTEGER NOT NULL,
+            size           INTEGER NOT NULL,
+            uploaded       INTEGER NOT NULL,
+            thread_id      TEXT,
+            openai_file_id TEXT
+        ) STRICT
+        """,
+        "CREATE INDEX attachments_by_user ON attachments (user_id)",
+        "CREATE INDEX attachments_of_thread ON attachments (thread_id) WHERE thread_id IS NOT NULL",
+        "CREATE INDEX attachments_unsent ON attachments (created_ms) WHERE thread_id IS NULL",
+        """
+        CREATE TABLE feedback (
+            thread_id TEXT NOT NULL,
+            item_id   TEXT NOT NULL,
+            kind      TEXT NOT NULL,
+            at_ms     INTEGER NOT NULL,
+            PRIMARY KEY (thread_id, item_id)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # Rows are only added: a turn was one, whatever becomes of its thread.
+        """
+        CREATE TABLE turns (
+            user_id       TEXT NOT NULL,
+            thread_id     TEXT NOT NULL,
+            started_ms    INTEGER NOT NULL,
+            duration_ms   INTEGER NOT NULL,
+            outcome       TEXT NOT NULL,
+            input_tokens  INTEGER NOT NULL,
+            output_tokens INTEGER NOT NULL,
+            estimated     INTEGER NOT NULL,
+            tool_calls    INTEGER NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX turns_by_user ON turns (user_id, started_ms)",
+    ),
+    # What OpenAI still has to cancel, also where the session was never kept, or is gone with its
+    # user.
+    (
+        """
+        CREATE TABLE cancels (
+            session_id TEXT PRIMARY KEY,
+            due_ms     INTEGER NOT NULL,
+            expires_ms INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX cancels_due ON cancels (due_ms)",
+        "INSERT INTO cancels SELECT id, cancel_ms, expires_ms FROM sessions"
+        " WHERE cancel_ms IS NOT NULL",
+        "DROP INDEX sessions_to_cancel",
+        "ALTER TABLE sessions DROP COLUMN cancel_ms",
+    ),
 )
 
 

@@ -1,7 +1,8 @@
 """`python -m tests.bench`: our chain beside what else one would write, in one run on this machine.
 
 Everything is on loopback, and asks the same stand-in for OpenAI. Exits with 1 where somebody
-answered wrongly; a goal that is missed is only said. `--quick` shows that it works, no more.
+answered wrongly; a goal that is missed is only said. `--quick` shows that it works, no more;
+`--only streams` runs one part.
 """
 
 import argparse
@@ -10,16 +11,25 @@ import contextlib
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import growth, report
-from tests.bench.contestants import Contestant, running_chain, running_fastapi, running_upstream
-from tests.bench.creates import Run, run_in_turns
-from tests.bench.growth import StoreTime
+from tests.bench.contestants import (
+    Contestant,
+    running_chain,
+    running_fastapi,
+    running_official,
+    running_own_chat,
+    running_upstream,
+)
+from tests.bench.creates import run_in_turns
 from tests.bench.processes import ROOT, CannotRun, peak_mib
+from tests.bench.report import Goal
+from tests.bench.streams import StreamRun, run_streams_in_turns, warm_up
 
-_LIMIT_SECONDS = 300.0
+_LIMIT_SECONDS = 600.0
 """Should anything hang."""
 _STORE_ROUNDS = 15
 """A round in the store takes some 100 ms."""
@@ -30,45 +40,50 @@ class Plan:
     """How long and how often."""
 
     rounds: int
-    """At 64 connections, of which much is said; `few_rounds` for the rest."""
+    """At 64 connections and at 20 streams, of which much is said; `few_rounds` for the rest."""
     few_rounds: int
     seconds: float
     """Of one run at 64 connections; half as long at one."""
     sizes: tuple[int, int]
     """Of the stores whose statistics are asked for."""
+    events: Mapping[int, int]
+    """Of a run, by how many streams there are at once; but one answer of each stream at least."""
 
 
-FULL = Plan(rounds=5, few_rounds=3, seconds=1.5, sizes=(1_000, 1_000_000))
-QUICK = Plan(rounds=1, few_rounds=1, seconds=0.4, sizes=(1_000, 10_000))
+FULL = Plan(
+    rounds=5,
+    few_rounds=3,
+    seconds=1.5,
+    sizes=(1_000, 1_000_000),
+    events={1: 4_000, 20: 16_000, 100: 20_000},
+)
+QUICK = Plan(rounds=1, few_rounds=1, seconds=0.4, sizes=(1_000, 10_000), events={1: 200, 20: 4_000})
 
 
-async def bench(plan: Plan) -> None:
-    """Runs everything and prints what came out. Raises CannotRun."""
+async def bench(plan: Plan, parts: Sequence[str]) -> None:
+    """Runs the parts and prints what came out. Raises CannotRun."""
     _say(f"chatkit bench: {report.machine()}")
     _say(
-        f"in turns, {plan.rounds} rounds at 64 connections, {plan.few_rounds} of the rest;"
-        f" medians (least-most); ratios beside {report.PEER}\n"
+        f"in turns, {plan.rounds} rounds at 64 connections and at 20 streams, {plan.few_rounds} of"
+        f" the rest; medians (least-most); ratios beside {report.PEER}, and the {report.OFFICIAL}"
+        " way (FastAPI and ChatKitServer in one process)\n"
     )
+    goals: list[Goal] = []
     data = ROOT / "data"  # on a real disk, where /tmp may be none
     data.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=data) as name:
         directory = Path(name)
         async with running_upstream(directory) as upstream:
-            creates, peaks = await _creates(plan, directory, upstream)
-            _say("creates, through the whole chain")
-            _say(report.creates_table(creates, peaks) + "\n")
-            times, reads = await _growth(plan, directory, upstream.port)
-        _say(report.growth_table(times, reads, plan.sizes) + "\n")
+            for part in parts:
+                goals += await _PARTS[part](plan, directory, upstream)
     if plan.rounds == 1:
         _say("goals: not judged, one short round says nothing")
         return
-    for goal in report.goals(creates, times, plan.sizes):
+    for goal in goals:
         _say(str(goal))
 
 
-async def _creates(
-    plan: Plan, directory: Path, upstream: Contestant
-) -> tuple[list[Run], dict[str, float | None]]:
+async def _creates(plan: Plan, directory: Path, upstream: Contestant) -> list[Goal]:
     async with contextlib.AsyncExitStack() as stack:
         contestants = [
             await stack.enter_async_context(
@@ -80,36 +95,62 @@ async def _creates(
         ]
         runs = await run_in_turns(contestants, 64, plan.rounds, plan.seconds)
         runs += await run_in_turns(contestants, 1, plan.few_rounds, plan.seconds / 2)
-        return runs, {one.name: peak_mib(one.processes) for one in contestants}
+        peaks = {one.name: peak_mib(one.processes) for one in contestants}
+    _say("creates, through the whole chain")
+    _say(report.creates_table(runs, peaks) + "\n")
+    return report.creates_goals(runs)
 
 
-async def _growth(
-    plan: Plan, directory: Path, upstream_port: int
-) -> tuple[list[StoreTime], list[Run]]:
+async def _streams(plan: Plan, directory: Path, upstream: Contestant) -> list[Goal]:
+    async with (
+        running_own_chat(directory, upstream.port) as chain,
+        running_official(directory, upstream.port) as official,
+    ):
+        contestants = (chain, official)
+        await warm_up(contestants)
+        runs: list[StreamRun] = []
+        for streams, events in plan.events.items():
+            rounds = plan.rounds if streams == 20 else plan.few_rounds
+            runs += await run_streams_in_turns(contestants, streams, rounds, events)
+        peaks = {one.name: peak_mib(one.processes) for one in contestants}
+    _say("streamed answers of the self-hosted mode, through the whole chain")
+    _say(report.streams_table(runs, peaks) + "\n")
+    return report.streams_goals(runs)
+
+
+async def _statistics(plan: Plan, directory: Path, upstream: Contestant) -> list[Goal]:
     small, large = (directory / f"{size}.db" for size in plan.sizes)
     for path, size in zip((small, large), plan.sizes, strict=True):
         await growth.fill(path, size)
     times = await growth.time_in_store(small, large, plan.sizes, _STORE_ROUNDS)
-    return times, await growth.time_over_http(
-        directory, upstream_port, small, large, plan.few_rounds, plan.seconds / 2
+    reads = await growth.time_over_http(
+        directory, upstream.port, small, large, plan.few_rounds, plan.seconds / 2
     )
+    _say(report.growth_table(times, reads, plan.sizes) + "\n")
+    return report.growth_goals(times, plan.sizes)
 
 
-async def _bounded(plan: Plan) -> None:
+_PARTS = {"creates": _creates, "streams": _streams, "statistics": _statistics}
+
+
+async def _bounded(plan: Plan, parts: Sequence[str]) -> None:
     task = asyncio.current_task()
     assert task is not None
     # As Ctrl-C does by itself: what was started is stopped on the way out.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with asyncio.timeout(_LIMIT_SECONDS):
-        await bench(plan)
+        await bench(plan, parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few seconds, for CI")
-    plan = QUICK if parser.parse_args().quick else FULL
+    parser.add_argument("--only", choices=_PARTS, help="one part alone")
+    arguments = parser.parse_args()
+    plan = QUICK if arguments.quick else FULL
+    parts = (arguments.only,) if arguments.only else tuple(_PARTS)
     try:
-        asyncio.run(_bounded(plan))
+        asyncio.run(_bounded(plan, parts))
     except CannotRun as error:
         sys.exit(str(error))
     except TimeoutError:

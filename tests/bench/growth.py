@@ -142,7 +142,7 @@ def _fill_history(path: Path, sessions: int, at_ms: int) -> None:
         )
         totals: Counter[str] = Counter()
         for (user_id, day), number in days.items():
-            rollups.add_to_day(db, user_id, day, "sessions", number)
+            rollups.add_to_day(db, user_id, day, sessions=number)
             totals[user_id] += number
         for user_id, number in totals.items():
             rollups.add_to_totals(db, user_id, sessions=number, duration_ms=number * _LIFE_MS)

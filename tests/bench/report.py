@@ -5,16 +5,24 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 from tests.bench.creates import Run
 from tests.bench.growth import BUSY_USER, StoreTime
+from tests.bench.streams import StreamRun
 
 CHAIN = "chain"
 PEER = "fastapi, 2 workers"
 """The one that the stated ratio is beside: like our two processes it has both cores."""
 
+OFFICIAL = "official"
+
 _COLUMNS = ("connections", "contestant", "requests/s", "ratio", "p50", "p95", "p99 ms")
 _CPU_COLUMNS = ("CPU µs", "peak MiB")
+_STREAM_COLUMNS = ("streams", "contestant", "events/s", "ratio", "first p50", "p95 ms")
+_STREAM_CPU_COLUMNS = ("CPU µs/event", "ratio", "peak MiB")
+
+_AnyRun = TypeVar("_AnyRun", Run, StreamRun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,32 @@ def creates_table(runs: Sequence[Run], peaks_mib: dict[str, float | None]) -> st
     return _aligned(rows, left=1)
 
 
+def streams_table(runs: Sequence[StreamRun], peaks_mib: dict[str, float | None]) -> str:
+    """As the table of creates, ratios beside `OFFICIAL`; `first` is until the first event."""
+    with_cpu = all(run.cpu_us for run in runs)
+    columns = (*_STREAM_COLUMNS, *_STREAM_CPU_COLUMNS) if with_cpu else _STREAM_COLUMNS
+    rows: list[tuple[str, ...]] = [columns]
+    for streams in sorted({run.connections for run in runs}):
+        official = [run.cpu_us or 0 for run in _of(runs, OFFICIAL, streams)]
+        for name in dict.fromkeys(run.contestant.name for run in runs):
+            own = _of(runs, name, streams)
+            cells: tuple[str, ...] = (
+                str(streams),
+                name,
+                _spread([run.figures.per_second for run in own], "{:,.0f}"),
+                _spread(ratios(runs, name, OFFICIAL, streams), "{:.2f}x"),
+                f"{median(run.figures.first_p50_ms for run in own):,.0f}",
+                f"{median(run.figures.first_p95_ms for run in own):,.0f}",
+            )
+            if with_cpu:
+                cpu = [run.cpu_us or 0 for run in own]
+                times = [one / other for one, other in zip(cpu, official, strict=True)]
+                cells += (_spread(cpu, "{:,.0f}"), _spread(times, "{:.2f}x"))
+                cells += (f"{peaks_mib[name] or 0:.0f}",)
+            rows.append(cells)
+    return _aligned(rows, left=1)
+
+
 def growth_table(times: Sequence[StoreTime], runs: Sequence[Run], sizes: tuple[int, int]) -> str:
     """Medians for both sizes, and how many times as long the larger one took."""
     rows = [("statistics", *(f"{size:,} sessions" for size in sizes), "ratio")]
@@ -71,11 +105,20 @@ def growth_table(times: Sequence[StoreTime], runs: Sequence[Run], sizes: tuple[i
     return _aligned(rows, left=0)
 
 
-def goals(runs: Sequence[Run], times: Sequence[StoreTime], sizes: tuple[int, int]) -> list[Goal]:
+def creates_goals(runs: Sequence[Run]) -> list[Goal]:
     ratio = median(ratios(runs, CHAIN, PEER, connections=64))
-    found = [
-        Goal(f"creates, 64 connections: {ratio:.2f}x {PEER}, goal at least 1x", met=ratio >= 1)
-    ]
+    text = f"creates, 64 connections: {ratio:.2f}x {PEER}, goal at least 1x"
+    return [Goal(text, met=ratio >= 1)]
+
+
+def streams_goals(runs: Sequence[StreamRun]) -> list[Goal]:
+    ratio = median(ratios(runs, CHAIN, OFFICIAL, connections=20))
+    text = f"events, 20 streams: {ratio:.2f}x the official way, goal at least 2x"
+    return [Goal(text, met=ratio >= 2)]
+
+
+def growth_goals(times: Sequence[StoreTime], sizes: tuple[int, int]) -> list[Goal]:
+    found = []
     for text, user_id in _SCOPES:
         small, large = (_times(times, user_id, size) for size in sizes)
         growth = median(_growth(small, large))
@@ -86,7 +129,7 @@ def goals(runs: Sequence[Run], times: Sequence[StoreTime], sizes: tuple[int, int
     return found
 
 
-def ratios(runs: Sequence[Run], name: str, peer: str, connections: int) -> list[float]:
+def ratios(runs: Sequence[_AnyRun], name: str, peer: str, connections: int) -> list[float]:
     """Returns the ratio of every round: what disturbed one of the two disturbed the other."""
     pairs = zip(_of(runs, name, connections), _of(runs, peer, connections), strict=True)
     return [own.figures.per_second / other.figures.per_second for own, other in pairs]
@@ -95,7 +138,7 @@ def ratios(runs: Sequence[Run], name: str, peer: str, connections: int) -> list[
 _SCOPES = (("a user with half of them", BUSY_USER), ("everybody", None))
 
 
-def _of(runs: Sequence[Run], name: str, connections: int) -> list[Run]:
+def _of(runs: Sequence[_AnyRun], name: str, connections: int) -> list[_AnyRun]:
     return [run for run in runs if (run.contestant.name, run.connections) == (name, connections)]
 
 

@@ -1,4 +1,8 @@
-"""A stand-in for OpenAI, far faster than what calls it: `python -m tests.bench.upstream PORT`."""
+"""A stand-in for OpenAI, far faster than what calls it: `python -m tests.bench.upstream PORT`.
+
+Not the emulator, which checks what it is asked and makes each event as it goes: under load, that
+would be what is measured, and on two cores it would take one from whoever asks.
+"""
 
 import asyncio
 import itertools
@@ -10,22 +14,29 @@ from typing import cast
 
 import uvloop
 
+from tests.bench.upstream_answer import StreamedAnswer
+
 SECRET_PREFIX = "ek_bench_"
 SECRET_SECONDS = 600
 PATH = "/v1/chatkit/sessions"
 
-_REQUEST_LINE = f"POST {PATH} HTTP/1.1\r\n".encode()
+_CREATE = f"POST {PATH} HTTP/1.1\r\n".encode()
+_ANSWER = b"POST /v1/responses HTTP/1.1\r\n"
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 
 
 class Upstream(asyncio.Protocol):
-    """Parses just enough HTTP to answer a create, kept alive, however it is cut into packets."""
+    """Parses just enough HTTP for a create or a streamed answer, however it is cut into packets.
+
+    An answer is written at once: its reader takes it as fast as it can.
+    """
 
     _run = secrets.token_hex(8)
     _numbers = itertools.count()
 
-    def __init__(self) -> None:
+    def __init__(self, answer: StreamedAnswer) -> None:
+        self._answer = answer
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -38,9 +49,15 @@ class Upstream(asyncio.Protocol):
             request_end = head_end + 4 + (int(length[1]) if length else 0)
             if len(self._received) < request_end:
                 return
-            is_create = self._received.startswith(_REQUEST_LINE)
-            self._received = self._received[request_end:]
-            self._transport.write(self._created() if is_create else _NOT_FOUND)
+            request, self._received = self._received[:request_end], self._received[request_end:]
+            self._transport.write(self._reply(request))
+
+    def _reply(self, request: bytes) -> bytes:
+        if request.startswith(_CREATE):
+            return self._created()
+        if request.startswith(_ANSWER):
+            return self._answer.next()
+        return _NOT_FOUND
 
     def _created(self) -> bytes:
         """Returns a session that no other answer has: the store refuses one that comes twice."""
@@ -59,7 +76,8 @@ class Upstream(asyncio.Protocol):
 async def serve(port: int) -> None:
     """Serves until it is ended."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Upstream, "127.0.0.1", port, backlog=2048)
+    answer = StreamedAnswer()
+    server = await loop.create_server(lambda: Upstream(answer), "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 
 

@@ -93,6 +93,11 @@ class EmulatorControl:
     def heal(self) -> None:
         self._http.delete("/failures").raise_for_status()
 
+    def answers(self, **shape: Any) -> None:
+        """Shapes the messages of all responses from now on."""
+        self._http.delete("/answers").raise_for_status()
+        self._post("/answers", {"times": None, **shape})
+
     def requests(self, operation: str = "sessions.create") -> list[dict[str, Any]]:
         answer = self._http.get("/requests", params={"operation": operation})
         found: list[dict[str, Any]] = answer.raise_for_status().json()

@@ -212,10 +212,15 @@ def session_service(cwd: Path, openai: str, **settings: str) -> Iterator[Part]:
 
 
 @contextlib.contextmanager
-def gateway(cwd: Path, *targets: str, **settings: str) -> Iterator[Part]:
+def gateway(
+    cwd: Path, *targets: str, grace_seconds: float | None = None, **settings: str
+) -> Iterator[Part]:
     """Runs `python -m gateway` before the session services at these addresses."""
     given = _gateway_settings(targets, settings)
-    with running("-m", "gateway", cwd=cwd, **given) as process:
+    arguments = ("-m", "gateway")
+    if grace_seconds is not None:
+        arguments = ("-c", f"from gateway.__main__ import main; main({grace_seconds})")
+    with running(*arguments, cwd=cwd, **given) as process:
         yield Part(process, process.wait_for(LISTENS["gateway"])[1])
 
 

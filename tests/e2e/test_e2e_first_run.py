@@ -1,7 +1,9 @@
 """A stranger's first minutes: what `make run` prints works as it is printed."""
 
 import asyncio
+import contextlib
 import json
+import re
 from pathlib import Path
 
 import jwt
@@ -39,6 +41,32 @@ async def test_with_no_settings_at_all_the_printed_curl_line_gives_a_client_secr
             error_of(await stranger.http.get("/api/chatkit/stats"), "UNAUTHENTICATED", 401)
         assert "a secret made for this run" in system.process.output
         assert "the built-in emulator" in system.process.output
+        assert system.process.stop() == 0
+
+
+async def test_in_self_hosted_mode_the_printed_line_gives_a_secret_of_our_own(
+    directory: Path,
+) -> None:
+    with processes.make_run(directory, CHATKIT_MODE="self_hosted") as system:
+        line = system.process.wait_for(r"(?m)^ +(SECRET=\$\(.*)$")[1]
+        shell = await asyncio.create_subprocess_shell(
+            f"{line}\necho $SECRET",
+            env=processes.environment(),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await asyncio.wait_for(shell.communicate(), PATIENCE_SECONDS)
+        assert re.fullmatch(rb"cksec_[\w-]{43}\n", printed)
+        output = system.process.output
+        assert re.search(r"Mode +self_hosted", output)
+        assert re.search(r"Model +gpt-5-mini", output)
+        assert printed.decode().strip() not in output
+        async with open_dashboard(system.url, token=system.token) as dashboard:
+            created = await dashboard.create()
+            found = await dashboard.get(created["session_id"])
+        assert (created["mode"], created["workflow_id"]) == ("self_hosted", None)
+        assert found["workflow_id"] is None
+        with contextlib.closing(EmulatorControl(system.emulator)) as openai:
+            assert openai.requests("sessions.create") == []
         assert system.process.stop() == 0
 
 

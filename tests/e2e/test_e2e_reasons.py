@@ -162,7 +162,7 @@ async def configured(directory: Path, openai: str, **settings: str) -> AsyncIter
             {"OPENAI_CHATKIT_WORKFLOW_ID": "my workflow"},
             "WORKFLOW_NOT_CONFIGURED",
             "No workflow ID configured",
-            "must begin with",
+            "followed by letters",
         ),
         ({"OPENAI_API_KEY": ""}, "INVALID_API_KEY", "Invalid API key", "is missing"),
         ({"OPENAI_API_KEY": "sk-wrong"}, "INVALID_API_KEY", "Invalid API key", "does not know"),
@@ -170,7 +170,7 @@ async def configured(directory: Path, openai: str, **settings: str) -> AsyncIter
             {"OPENAI_API_KEY": "sk-noscope"},
             "INVALID_API_KEY",
             "Invalid API key",
-            "lacks permission for ChatKit",
+            "lacks a permission",
         ),
         (
             {"OPENAI_CHATKIT_WORKFLOW_ID": "wf_missing_here"},

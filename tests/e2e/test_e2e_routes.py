@@ -63,6 +63,7 @@ async def test_a_get_tells_everything_but_the_secret(dashboard: Dashboard, user:
         "id": old["session_id"],
         "status": "active",
         "user_id": str(user),
+        "mode": "hosted",
         "workflow_id": "wf_emulator",
         "expires_at": old["expires_at"],
     }
@@ -120,6 +121,13 @@ async def test_statistics_have_all_their_names_from_the_start(dashboard: Dashboa
             "messages": 0,
             "refreshes": 0,
             "failures": 0,
+            "turns": 0,
+            "failedTurns": 0,
+            "inputTokens": 0,
+            "outputTokens": 0,
+            "toolCalls": 0,
+            "answerTime": None,
+            "failuresByReason": {},
         }
         for ago in (2, 1, 0)
     ]
@@ -135,6 +143,14 @@ async def test_statistics_have_all_their_names_from_the_start(dashboard: Dashboa
         "deletedSessions": 0,
         "failures": 0,
         "messagesUpdatedAt": None,
+        "turns": 0,
+        "failedTurns": 0,
+        "inputTokens": 0,
+        "outputTokens": 0,
+        "estimatedTurns": 0,
+        "toolCalls": 0,
+        "answerTime": None,
+        "failuresByReason": {},
     }
 
 
@@ -172,7 +188,7 @@ async def test_each_route_has_its_methods_and_no_others(
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/api/chatkit", f"{SESSION}/", f"{REFRESH}/", f"{STATS}/", f"{SESSION}/a/", "/nothing"],
+    ["/", "/api", f"{SESSION}/", f"{REFRESH}/", f"{STATS}/", f"{SESSION}/a/", "/nothing"],
 )
 async def test_what_is_no_route_is_404_and_no_redirect(dashboard: Dashboard, path: str) -> None:
     error_of(await dashboard.http.get(path), "NOT_FOUND", 404)

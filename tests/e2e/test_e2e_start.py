@@ -1,6 +1,7 @@
 """How the processes start, or say in one message why they do not."""
 
 import asyncio
+import json
 import socket
 from pathlib import Path
 
@@ -115,11 +116,40 @@ async def test_make_run_stops_and_says_why_when_a_port_is_in_use(directory: Path
 async def test_each_process_prints_one_line_when_it_listens(
     directory: Path, own_emulator: str
 ) -> None:
-    with processes.pair(directory, own_emulator) as (service, gateway):
+    with processes.pair(directory, own_emulator, CHATKIT_MODE="self_hosted") as (service, gateway):
         async with open_dashboard(gateway.url) as dashboard:
             assert (await dashboard.http.get("/readyz")).status_code == 200
         for part in (service, gateway):
             assert len(part.process.output.splitlines()) == 1, part.process.output
+
+
+async def test_hosted_mode_says_loudly_how_long_it_has_and_what_to_do(
+    directory: Path, own_emulator: str
+) -> None:
+    with processes.session_service(directory, own_emulator) as service:
+        line = json.loads(service.process.wait_for(r"(?m)^.*AGENT BUILDER.*$")[0])
+    assert line["level"] == "warning"
+    assert line["closes"] == "2026-11-30"
+    assert "CHATKIT_MODE=self_hosted" in line["remedy"]
+    assert len(service.process.output.splitlines()) == 2  # and one when it listens
+
+
+async def test_whoever_just_tries_it_out_is_told_calmly(directory: Path) -> None:
+    with processes.make_run(directory) as system:
+        output = system.process.output
+    assert "AGENT BUILDER" not in output
+    assert output.count("2026-11-30") == 1
+    assert "make run MODE=self_hosted" in output
+
+
+async def test_a_mode_that_there_is_not_stops_the_start(directory: Path) -> None:
+    said = await refused(
+        str(processes.REPOSITORY / "run.py"), cwd=directory, CHATKIT_MODE="selfhosted"
+    )
+    assert said.splitlines() == [
+        "There is no mode 'selfhosted': it is hosted or self_hosted, from `make run MODE=…` or else"
+        " CHATKIT_MODE"
+    ]
 
 
 async def test_what_is_in_the_env_file_counts_and_the_environment_counts_more(

@@ -72,6 +72,10 @@ async def test_the_numbers_reconcile_with_what_happened(
     assert not any(yesterday[name] for name in ("sessions", "messages", "refreshes", "failures"))
     counted = {name: today[name] for name in ("sessions", "messages", "refreshes", "failures")}
     assert counted == {"sessions": 2, "messages": 6, "refreshes": 2, "failures": 2}
+    assert stats["failuresByReason"] == today["failuresByReason"] == {"UPSTREAM_REJECTED": 2}
+    assert yesterday["failuresByReason"] == {}
+    for told in (stats, today, yesterday):  # no turn was ours
+        assert (told["turns"], told["inputTokens"], told["answerTime"]) == (0, 0, None)
     # Two sessions: one lives since the beginning, one ended at once.
     assert 0 < stats["averageSessionDuration"] <= took
     for name in ("lastActivity", "messagesUpdatedAt"):

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from session_service.openai_api import ChatKitAPI, IssuedSession, open_client
+from session_service.issuer import IssuedSession
+from session_service.openai_api import ChatKitAPI, open_client
 from tests.support import eventually
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -15,6 +15,8 @@ from session_service.stores.base import (
     UsageThread,
     UsageUser,
 )
+from tests.integration.store_contract_conversations import ConversationsContract
+from tests.integration.store_contract_self_hosted import SelfHostedContract
 from tests.integration.store_values import (
     LIFETIME,
     NOON,
@@ -141,6 +143,15 @@ class CancelsContract:
         await store.cancelled("a")
         assert not await store.claim_cancels(NOON + 99, NOON + 100, 10)
 
+    async def test_a_session_that_is_not_kept_is_due_like_any(self, store: Store) -> None:
+        for _ in range(2):
+            await store.cancel_later("a", NOON + 20, NOON + 5)
+        assert await store.get("a") is None
+        assert not await store.claim_cancels(NOON + 4, NOON + 5, 10)
+        for at in (NOON + 5, NOON + 10):
+            assert await store.claim_cancels(at, at + 5, 10) == ["a"]
+        assert not await store.claim_cancels(NOON + 20, NOON + 21, 10)
+
     async def test_an_expired_session_is_not_due(self, store: Store) -> None:
         await add(store, "a")
         await store.delete("a", NOON, NOON + 5)
@@ -185,8 +196,8 @@ class CountersContract:
         midnight = (TODAY + 1) * DAY_MS
         first = await add(store, "a", at=midnight - 1)
         await refresh(store, first, "b", midnight)
-        await store.count_failure("7", midnight - 1)
-        await store.count_failure("8", midnight)
+        await store.count_failure("7", "UPSTREAM_REJECTED", midnight - 1)
+        await store.count_failure("8", "UPSTREAM_REJECTED", midnight)
         mine = [Day(TODAY, sessions=1, failures=1), Day(TODAY + 1, refreshes=1)]
         assert (await everything(store, "7")).days == mine
         mine[1] = Day(TODAY + 1, refreshes=1, failures=1)
@@ -199,7 +210,7 @@ class CountersContract:
         assert (await everything(store, "7")).totals.last_activity_ms == NOON + 5
 
     async def test_a_failure_is_no_activity(self, store: Store) -> None:
-        await store.count_failure("7", NOON)
+        await store.count_failure("7", "UPSTREAM_REJECTED", NOON)
         assert (await everything(store, "7")).totals == Totals(failures=1)
 
     async def test_concurrent_writes_all_count(self, store: Store) -> None:
@@ -208,7 +219,7 @@ class CountersContract:
         await asyncio.gather(
             *(refresh(store, session, f"r{session.id}", NOON + 1) for session in made[:100]),
             *(store.delete(session.id, NOON + 1, NOON + 9) for session in made[100:]),
-            *(store.count_failure("u1", NOON) for _ in range(50)),
+            *(store.count_failure("u1", "UPSTREAM_REJECTED", NOON) for _ in range(50)),
         )
         everybody = (await everything(store, None)).totals
         assert (everybody.sessions, everybody.refreshes) == (200, 100)
@@ -288,6 +299,28 @@ class UsageContract:
         for name, at in (("7", NOON), ("8", NOON + 1), (None, NOON + 1)):
             assert (await everything(store, name)).totals.messages_updated_ms == at
 
+    async def test_messages_are_complete_as_of_the_thread_looked_at_longest_ago(
+        self, store: Store
+    ) -> None:
+        await add(store, "a", "7")
+        (user,) = await store.claim_usage(NOON, NOON + 30, 10)
+        await store.add_threads("7", ["t1", "t2", "t3"])
+
+        async def complete(at: int) -> int | None:
+            await store.usage_counted(user, at, None, 0)
+            return (await everything(store, "7")).totals.messages_updated_ms
+
+        assert await complete(NOON) is None
+        await store.count_messages("7", UsageThread("t1", ""), "i", [], NOON + 1)
+        await store.count_messages("7", UsageThread("t2", ""), "i", [], NOON + 2, has_more=True)
+        await store.thread_is_gone("7", "t3")
+        assert await complete(NOON + 2) is None
+        await store.count_messages("7", UsageThread("t2", "i"), "j", [], NOON + 3)
+        assert await complete(NOON + 4) == NOON + 1
+        await store.count_messages("7", UsageThread("t1", "i"), "i", [], NOON + 5)
+        assert await complete(NOON + 4) == NOON + 3
+        assert await complete(NOON + 2) == NOON + 3
+
     async def test_threads_are_known_to_their_user(self, store: Store) -> None:
         await store.add_threads("7", ["t1", "t2"])
         await store.add_threads("7", ["t2", "t3"])
@@ -362,5 +395,12 @@ class UsageContract:
         assert (await everything(store, "7")).totals.messages == 1
 
 
-class StoreContract(SessionsContract, CancelsContract, CountersContract, UsageContract):
+class StoreContract(
+    SessionsContract,
+    CancelsContract,
+    CountersContract,
+    UsageContract,
+    ConversationsContract,
+    SelfHostedContract,
+):
     """All of it."""

@@ -1,15 +1,17 @@
-"""Sessions for the tests of stores, and short ways to put them in and to look at them."""
+"""Sessions and threads for the tests of stores, and short ways to put them in and to see them."""
 
 import hashlib
 from collections.abc import Sequence
 
 from session_service.stores.base import (
     DAY_MS,
+    Mode,
     Rollup,
     Session,
     StateVariables,
     Store,
 )
+from session_service.stores.conversations import ANSWERED, Attachment, Item, Thread, Turn
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
 TODAY = NOON // DAY_MS
@@ -27,6 +29,7 @@ def new_session(
     expires: int | None = None,
     refreshes: Session | None = None,
     state_variables: StateVariables | None = None,
+    mode: Mode = "hosted",
 ) -> Session:
     return Session(
         id=name,
@@ -37,17 +40,22 @@ def new_session(
         expires_ms=at + LIFETIME if expires is None else expires,
         refreshed_from=refreshes.id if refreshes else None,
         state_variables=state_variables or {},
+        mode=mode,
     )
 
 
-async def add(store: Store, name: str, user: str = "7", at: int = NOON) -> Session:
-    session = new_session(name, user, at)
+async def add(
+    store: Store, name: str, user: str = "7", at: int = NOON, mode: Mode = "hosted"
+) -> Session:
+    session = new_session(name, user, at, mode=mode)
     await store.add(session, secret_hash(name))
     return session
 
 
-async def refresh(store: Store, previous: Session, name: str, at: int) -> Session:
-    session = new_session(name, previous.user_id, at, refreshes=previous)
+async def refresh(
+    store: Store, previous: Session, name: str, at: int, mode: Mode = "hosted"
+) -> Session:
+    session = new_session(name, previous.user_id, at, refreshes=previous, mode=mode)
     assert await store.replace(session, secret_hash(name))
     return session
 
@@ -69,3 +77,47 @@ async def all_pages(store: Store, user: str | None, size: int) -> list[Sequence[
 
 async def everything(store: Store, user: str | None, at: int = NOON) -> Rollup:
     return await store.rollup(user, at, 0)
+
+
+async def add_thread(store: Store, name: str, user: str = "7", at: int = NOON) -> Thread:
+    thread = Thread(name, at, f'{{"id": "{name}"}}'.encode())
+    await store.conversations.save_thread(user, thread)
+    return thread
+
+
+async def add_item(
+    store: Store,
+    thread: Thread,
+    name: str,
+    kind: str = "user_message",
+    user: str = "7",
+    at: int = NOON,
+) -> Item:
+    item = Item(name, kind, f'{{"id": "{name}", "type": "{kind}"}}'.encode(), at)
+    await store.conversations.add_item(user, thread.id, item)
+    return item
+
+
+async def add_attachment(
+    store: Store, name: str, user: str = "7", thread: Thread | None = None, at: int = NOON
+) -> Attachment:
+    attachment = Attachment(
+        name, "plan.pdf", "application/pdf", at, 1000, thread_id=thread.id if thread else None
+    )
+    await store.conversations.save_attachment(user, attachment)
+    return attachment
+
+
+def turn(
+    outcome: str = ANSWERED,
+    started: int = NOON,
+    duration: int = 1000,
+    input_tokens: int = 100,
+    output_tokens: int = 10,
+    estimated: bool = False,
+    tool_calls: int = 0,
+    thread: str = "t",
+) -> Turn:
+    return Turn(
+        thread, started, duration, outcome, input_tokens, output_tokens, estimated, tool_calls
+    )

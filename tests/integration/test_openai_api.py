@@ -17,7 +17,8 @@ from session_service.errors import (
     UpstreamUnavailable,
     WorkflowNotFound,
 )
-from session_service.openai_api import ChatKitAPI, Entry, IssuedSession
+from session_service.issuer import IssuedSession
+from session_service.openai_api import ChatKitAPI, Entry
 from tests.integration.peer import (
     SESSION,
     answering,
@@ -231,7 +232,8 @@ async def test_a_list_that_cannot_be_used_is_unavailable(answer: bytes) -> None:
 
 
 async def test_what_is_no_entry_is_left_out_and_no_page_is_endless() -> None:
-    body = b'{"data": [{"id": "a", "created_at": 1}, {"id": 5}, null, {}], "has_more": true}'
+    body = b'{"data": [{"id": "a", "created_at": 1}, {"id": 5}, null, {},\
+ {"id": "b", "created_at": true}], "has_more": true}'
     async with listening(answering(http(body))) as peer, api_of(peer.url) as api:
         page = await api.list_items("t", None, within(10))
         assert (page.entries, page.has_more) == ((Entry("a", "", 1),), True)

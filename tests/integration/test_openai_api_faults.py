@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from session_service import openai_api
 from session_service.errors import (
@@ -71,6 +72,7 @@ UNUSABLE: dict[str, Handler] = {
     "empty secret": answering(http(with_(client_secret=""))),
     "number for secret": answering(http(with_(client_secret=5))),
     "text for expiry": answering(http(with_(expires_at="soon"))),
+    "true for expiry": answering(http(with_(expires_at=True))),
     "no time at all": answering(http(with_(expires_at=0))),
     "the year 300,000": answering(http(with_(expires_at=10**13))),
     "too little body": answering(http(SESSION, content_length=999), then_close=True),
@@ -114,6 +116,32 @@ async def test_a_connection_that_fails_is_tried_three_times(case: str) -> None:
 async def test_what_is_no_http_is_unavailable(case: str) -> None:
     async with listening(NO_HTTP[case]) as peer:
         assert await failure_of(peer) == "UPSTREAM_UNAVAILABLE"
+
+
+QUOTED: dict[str, Handler] = {
+    "no status line": answering(b"ek_quoted secret\r\n\r\n", then_close=True),
+    "no chunk size": answering(CHUNKED_HEAD + b"ek_quoted\r\n{}\r\n", then_close=True),
+    "no header": answering(b"HTTP/1.1 200 OK\r\nek_quoted secret\r\n\r\n", then_close=True),
+}
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("case", QUOTED)
+async def test_what_an_unusable_answer_held_is_not_logged(case: str) -> None:
+    async with listening(QUOTED[case]) as peer:
+        with capture_logs() as captured:
+            assert await failure_of(peer) == "UPSTREAM_UNAVAILABLE"
+    assert captured
+    assert "ek_quoted" not in f"{captured}"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"error": "no"}', b'{"error": {}}'])
+async def test_of_an_error_that_says_nothing_none_is_made_up(body: bytes) -> None:
+    async with listening(answering(http(body, "400 Bad Request"))) as peer:
+        with capture_logs() as captured:
+            assert await failure_of(peer) == "UPSTREAM_REJECTED"
+    (line,) = [line for line in captured if line["event"] == "openai answered"]
+    assert line["error"] == "none that can be read"
 
 
 @pytest.mark.usefixtures("hasty")

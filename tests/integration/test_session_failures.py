@@ -1,6 +1,7 @@
 """Why calls fail: every reason that OpenAI, the settings, the limits or the store can give."""
 
 import asyncio
+import datetime
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from protos.chatkit.v1 import session_service_pb2 as pb
-from session_service.stores import sqlite
+from session_service.agent_builder import CLOSES
+from session_service.stores import sqlite_database
 from tests.integration.test_sqlite_store import locked
 from tests.support import (
+    BEFORE_THE_END,
     Emulator,
     SessionService,
     eventually,
@@ -69,6 +73,7 @@ async def test_openais_failures_have_their_reason_and_count(
         stats = await service.stats()
         assert (stats.failures, stats.total_sessions) == (1, 0)
         assert stats.daily[-1].failures == 1
+        assert stats.failures_by_reason == stats.daily[-1].failures_by_reason == {reason: 1}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +108,34 @@ async def test_what_is_not_configured_is_said_and_openai_not_asked(
         assert refusal.details.metadata == {"cause": cause}
         assert (await service.stats()).failures == 1
     assert await emulator.requests() == []
+
+
+@pytest.mark.parametrize("today", [BEFORE_THE_END, CLOSES])
+async def test_a_workflow_that_is_not_there_is_said_loudly_but_once(
+    today: datetime.date, emulator: Emulator, tmp_path: Path
+) -> None:
+    async with open_session_service(settings_for(tmp_path, emulator.url), today) as service:
+        await emulator.fail("sessions.create", status=404, times=2)
+        with capture_logs() as captured:
+            for _ in range(2):
+                with refused("WORKFLOW_NOT_FOUND") as refusal:
+                    await service.create()
+        assert refusal.details.metadata == ({"cause": "closed"} if today == CLOSES else {})
+        assert [line["closes"] for line in captured if "AGENT BUILDER" in line["event"]] == [
+            "2026-11-30"
+        ]
+
+
+async def test_a_session_that_openai_forgot_says_nothing_of_the_workflow(
+    service: SessionService, emulator: Emulator
+) -> None:
+    session = (await service.create()).session
+    await emulator.fail("sessions.cancel", status=404)
+    with capture_logs() as captured:
+        await service.delete(session.id)
+        await service.server.drain()
+    assert "openai answered" in [line["event"] for line in captured]
+    assert not any("AGENT BUILDER" in line["event"] for line in captured)
 
 
 @pytest.mark.parametrize("wait", ["1e300", "Mon, 01 Jan 2024 00:00:00 +99999999999999999"])
@@ -175,11 +208,13 @@ async def test_a_caller_who_leaves_ends_the_call_to_openai(tmp_path: Path) -> No
 async def test_a_store_that_cannot_write_is_unavailable_and_openais_session_cancelled(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_database, "_BUSY_SECONDS", 0.1)
     async with open_session_service(settings_for(tmp_path, emulator.url)) as impatient:
         with locked(str(tmp_path / "chatkit.db")), refused("UNAVAILABLE") as refusal:
             await impatient.create()
         assert "locked" not in refusal.message
+        assert refusal.details.metadata == {"cause": "store"}
+        assert refusal.details.retry_after_seconds == 1
 
         async def cancelled() -> bool:
             return len(await emulator.requests("sessions.cancel")) == 1

@@ -217,6 +217,15 @@ async def test_a_refresh_that_times_out_is_counted_when_its_caller_hears_of_it(
         assert (await service.stats()).failures == 1
 
 
+async def test_a_refresh_has_as_long_as_a_create(emulator: Emulator, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, emulator.url, chatkit_timeout_seconds=2)
+    async with open_session_service(settings) as service:
+        secret = (await service.create()).client_secret
+        # A tenth of the two seconds is for telling; two tenths would be too much.
+        await emulator.fail("sessions.create", kind="delay", delay_seconds=1.65)
+        assert (await service.refresh(secret)).client_secret.startswith("ek_")
+
+
 async def test_a_refresh_outlives_a_restart(emulator: Emulator, tmp_path: Path) -> None:
     settings = settings_for(tmp_path, emulator.url)
     async with open_session_service(settings) as service:

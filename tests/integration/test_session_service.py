@@ -12,6 +12,8 @@ import grpc
 import pytest
 
 from protos.chatkit.v1 import session_service_pb2 as pb
+from session_service.stores.conversations import ANSWERED, BROKEN_OFF, Turn
+from session_service.stores.sqlite import open_sqlite_store
 from tests.support import (
     Emulator,
     SessionService,
@@ -243,6 +245,29 @@ async def test_statistics_are_a_users_or_everybodys(service: SessionService) -> 
     nobody = await service.stats("9")
     assert not nobody.HasField("last_activity")
     assert nobody.total_sessions == nobody.average_session_duration_seconds == 0
+
+
+async def test_statistics_tell_of_turns(service: SessionService, tmp_path: Path) -> None:
+    at_ms = time.time_ns() // 1_000_000
+    async with open_sqlite_store(str(tmp_path / "chatkit.db")) as store:
+        for turn in (
+            Turn("t", at_ms - 3_000, 3_000, ANSWERED, 100, 20, False, 2),
+            Turn("t", at_ms - 1_000, 1_000, BROKEN_OFF, 50, 5, True, 0),
+            Turn("t", at_ms - 30_000, 30_000, "UPSTREAM_TIMEOUT", 10, 0, True, 1),
+        ):
+            await store.conversations.count_turn("7", turn)
+    stats = await service.stats("7")
+    for told in (stats, stats.daily[-1]):
+        assert (told.turns, told.failed_turns, told.tool_calls) == (3, 1, 3)
+        assert (told.input_tokens, told.output_tokens) == (160, 25)
+        assert told.answer_time.p50_seconds == pytest.approx(3, rel=0.1)
+        assert told.answer_time.p95_seconds == told.answer_time.p50_seconds
+        assert told.failures_by_reason == {"UPSTREAM_TIMEOUT": 1}
+    assert (stats.estimated_turns, stats.failures) == (2, 0)
+    assert not stats.daily[0].HasField("answer_time")
+    nobody = await service.stats("9")
+    assert not nobody.HasField("answer_time")
+    assert not nobody.failures_by_reason
 
 
 def everything_in(directory: Path) -> bytes:

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from protos.chatkit.v1 import session_service_pb2 as pb
+from protos.chatkit.v1.errors import ErrorDetails, details_of
 from protos.chatkit.v1.session_service_pb2_grpc import SessionServiceStub
 from session_service import server
 from session_service.server import CannotStart
@@ -33,6 +34,7 @@ from tests.support import (
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+QUOTED = "ek_somebody-elses cksec_somebody-elses"
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -140,7 +142,10 @@ async def test_a_drain_ends_in_time_whatever_openai_does(
         finally:
             await emulator.heal()
             ended = await asyncio.gather(*calls, return_exceptions=True)
-        assert all(isinstance(answer, grpc.aio.AioRpcError) for answer in ended)
+        for answer in ended:
+            assert isinstance(answer, grpc.aio.AioRpcError)
+            assert answer.code() == grpc.StatusCode.UNAVAILABLE
+            assert details_of(answer) == ErrorDetails("UNAVAILABLE", retry_after_seconds=1)
 
 
 async def test_two_services_do_not_share_a_port(emulator: Emulator, tmp_path: Path) -> None:
@@ -211,6 +216,32 @@ async def test_sigterm_finishes_what_has_begun_and_exits_with_0(
     assert (tmp_path / "data" / "chatkit.db").exists()
 
 
+async def test_hosted_mode_does_without_openais_sdks(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+import session_service.__main__
+from session_service.config import load_settings
+from session_service.server import serve
+
+async def run():
+    async with serve(load_settings()):
+        print("it serves:", sorted({"agents", "chatkit", "openai", "orjson"} & sys.modules.keys()))
+        print(any(name.startswith("session_service.conversation") for name in sys.modules))
+
+asyncio.run(run())
+"""
+    # They take 2.3 s and 100 MB.
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program),
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY), "SESSION_SERVICE_LISTEN": "127.0.0.1:0"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output = (await asyncio.wait_for(running.communicate(), 20))[0].decode()
+    # Of the four it uses this one, so the test can see them.
+    assert output.splitlines() == ["it serves: ['orjson']", "False"]
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_a_defect_is_logged_without_what_the_variables_held(log_format: str) -> None:
     program = """
@@ -254,6 +285,7 @@ async def test_the_log_has_the_request_and_no_secret(emulator: Emulator, tmp_pat
             {"status": 401},
             {"status": 429, "headers": {"retry-after": wait}},
             {"kind": "truncate"},
+            {"status": 400, "body": {"error": {"message": f"{QUOTED} sk-secret-key-of-this"}}},
         ):
             await emulator.fail("sessions.create", **failure)
             with contextlib.suppress(grpc.aio.AioRpcError):  # what matters is what is logged
@@ -263,7 +295,9 @@ async def test_the_log_has_the_request_and_no_secret(emulator: Emulator, tmp_pat
     lines = [line for line in output.splitlines() if "req-of-this-test" in line]
     assert any('"CreateSession"' in line for line in lines)
     assert any("/chatkit/sessions" in line and '"req_' in line for line in lines)
-    for value in (secret, second, "sk-secret-key-of-this-test"):
+    assert "[redacted] cksec_" not in output
+    assert '"message":"[redacted] [redacted] [redacted]"' in output
+    for value in (secret, second, "sk-secret-key-of-this-test", *QUOTED.split()):
         assert value[:20] not in output
 
 

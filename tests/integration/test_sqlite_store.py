@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from session_service.errors import Unavailable
-from session_service.stores import sqlite, sqlite_schema
+from session_service.stores import sqlite_database, sqlite_schema
 from session_service.stores.base import DuplicateSession, Session
 from session_service.stores.group_commit import GroupCommitWriter
 from session_service.stores.sqlite import SQLiteStore, open_sqlite_store
@@ -63,13 +63,13 @@ async def store(path: str) -> AsyncIterator[SQLiteStore]:
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """The connections that stores open from now on; a store's first one is its writer's."""
     made: list[sqlite3.Connection] = []
-    connect = sqlite._connect
+    connect = sqlite_database._connect
 
     def recording(path: str) -> sqlite3.Connection:
         made.append(connect(path))
         return made[-1]
 
-    monkeypatch.setattr(sqlite, "_connect", recording)
+    monkeypatch.setattr(sqlite_database, "_connect", recording)
     return made
 
 
@@ -225,7 +225,7 @@ async def test_a_caller_who_leaves_takes_nobody_along(store: SQLiteStore) -> Non
 async def test_a_locked_file_makes_writes_unavailable_until_it_is_free(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_database, "_BUSY_SECONDS", 0.1)
     async with open_sqlite_store(path) as store:
         await add(store, "before")
         with locked(path):
@@ -241,7 +241,7 @@ async def test_a_locked_file_makes_writes_unavailable_until_it_is_free(
 
 async def test_a_locked_file_cannot_be_opened(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await open_and_close(path)
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite_database, "_BUSY_SECONDS", 0.1)
     with locked(path), pytest.raises(sqlite3.OperationalError, match="locked"):
         await open_and_close(path)
 
@@ -307,7 +307,7 @@ async def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
 async def test_a_new_file_that_stays_locked_cannot_be_opened(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_database, "_BUSY_SECONDS", 0.05)
     Path(path).parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
+from runtime import log as logs
 from session_service import usage
-from session_service.errors import UpstreamError
+from session_service.errors import InvalidAPIKey
 from session_service.openai_api import ChatKitAPI, open_client
 from session_service.sessions import now_ms
 from session_service.statistics import statistics
@@ -123,6 +126,71 @@ async def test_a_user_with_more_threads_than_a_page_has_all_of_them_found(
     assert await store.known_threads("7", newer) == set(newer)
     # Two pages at first, then one, on which are threads that are known.
     assert len(await emulator.requests("threads.list")) == 3
+
+
+async def test_messages_are_updated_only_when_every_thread_has_been_read(
+    store: SQLiteStore, sync: UsageSync, emulator: Emulator, clock: Clock
+) -> None:
+    await add_session(store)
+    for _ in range(133):
+        await emulator.add_items(await emulator.add_thread("7"), USER_MESSAGE)
+    began_ms = clock.ms
+    seen = []
+    for _ in range(3):
+        await sync.count()
+        counted = await totals(store)
+        seen.append((counted.messages, counted.messages_updated_ms))
+        clock.forward()
+    # The second look reads what the first has left; of those read then, some are read again.
+    assert seen[0][0] >= 100
+    assert seen[0][1] is None
+    assert seen[1] == (133, began_ms)
+    assert seen[2][0] == 133
+
+
+async def test_messages_in_a_thread_that_is_not_looked_at_are_not_claimed_to_be_counted(
+    store: SQLiteStore, sync: UsageSync, emulator: Emulator, clock: Clock
+) -> None:
+    await add_session(store, lives_ms=10 * HOUR)
+    threads = [await emulator.add_thread("7") for _ in range(60)]
+    for thread in threads:
+        await emulator.add_items(thread, USER_MESSAGE)
+    await sync.count()
+    assert (await totals(store)).messages_updated_ms == clock.ms
+    chosen = {thread.thread_id for thread in await store.threads("7", 10, 10)}
+    clock.forward()
+    written_ms = clock.ms - 1000
+    await emulator.add_items(
+        next(t for t in threads if t not in chosen), USER_MESSAGE, created_at=written_ms // 1000
+    )
+    for _ in range(8):
+        await sync.count()
+        counted = await totals(store)
+        assert counted.messages_updated_ms is not None
+        assert counted.messages == 61 or counted.messages_updated_ms < written_ms
+        clock.forward()
+    assert counted.messages == 61
+    assert (counted.messages_updated_ms or 0) > written_ms
+
+
+async def test_the_lines_of_one_user_have_the_name_that_openai_gets(
+    store: SQLiteStore, sync: UsageSync, emulator: Emulator
+) -> None:
+    for user in ("7", "8"):
+        await add_session(store, user)
+    await emulator.fail("threads.list", status=400, times=2)
+    names: list[str | None] = []
+
+    def remember(_: object, __: str, event: EventDict) -> EventDict:
+        if "not counted" in event["event"]:
+            names.append(logs.request_id.get(None))
+        return event
+
+    with capture_logs(processors=[remember]):
+        await asyncio.create_task(sync.count())
+    sent = [r["headers"]["x-client-request-id"] for r in await emulator.requests("threads.list")]
+    assert names == sent
+    assert len(set(sent)) == 2
 
 
 async def test_only_what_is_new_is_read_and_nothing_counts_twice(
@@ -370,15 +438,12 @@ async def test_who_comes_back_during_a_round_is_not_forgotten(
     assert (await totals(store)).messages == 1
 
 
-async def test_without_a_key_or_a_workflow_nobody_is_asked(
-    store: SQLiteStore, emulator: Emulator
-) -> None:
+async def test_without_a_key_nobody_is_asked(store: SQLiteStore, emulator: Emulator) -> None:
     await add_session(store)
     async with open_client(emulator.url) as client:
-        for key, workflow in ((None, "wf_1"), ("sk-test", None)):
-            api = ChatKitAPI(client, api_key=key, workflow_id=workflow, file_upload=True)
-            with pytest.raises(UpstreamError):
-                await UsageSync(store, api, INTERVAL_MS / 1000).count()
+        api = ChatKitAPI(client, api_key=None, workflow_id="wf_1", file_upload=True)
+        with pytest.raises(InvalidAPIKey):
+            await UsageSync(store, api, INTERVAL_MS / 1000).count()
     assert await emulator.requests() == []
     assert len(await store.claim_usage(now_ms(), now_ms(), 10)) == 1  # their turn is not lost
 

@@ -26,6 +26,17 @@ CONTRACT = {
 }
 """The defaults of the contract's table; that of `CHATKIT_SYSTEM_MESSAGE` is the workflow's."""
 
+SELF_HOSTED = {
+    "chatkit_model": "gpt-5-mini",
+    "chatkit_agent": None,
+    "openai_vector_store_ids": (),
+    "chatkit_requests_per_minute": 10,
+    "chatkit_retention_days": 0,
+    "chatkit_attachments_dir": Path("data/attachments"),
+    "chatkit_attachment_max_mb": 512,
+}
+"""The defaults of what the self-hosted mode adds to it."""
+
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -49,7 +60,8 @@ def complaint(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
 def test_the_defaults_are_the_contracts() -> None:
     settings = load_settings().model_dump()
     assert {name: settings[name] for name in CONTRACT} == CONTRACT
-    assert set(settings) - set(CONTRACT) == {"chatkit_system_message"}
+    assert {name: settings[name] for name in SELF_HOSTED} == SELF_HOSTED
+    assert settings.keys() - CONTRACT.keys() - SELF_HOSTED.keys() == {"chatkit_system_message"}
 
 
 def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +69,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "OPENAI_API_KEY": "sk-1",
         "OPENAI_CHATKIT_WORKFLOW_ID": "wf_1",
         "OPENAI_BASE_URL": "http://127.0.0.1:8090/v1/",
-        "CHATKIT_MODE": "hosted",
+        "CHATKIT_MODE": "self_hosted",
         "SESSION_SERVICE_LISTEN": "[::1]:0",
         "DATABASE_URL": "sqlite:////var/lib/chatkit.db",
         "CHATKIT_TIMEOUT_SECONDS": "2.5",
@@ -66,6 +78,13 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "CHATKIT_SYSTEM_MESSAGE": "Be kind",
         "CHATKIT_USAGE_SYNC_SECONDS": "0",
         "CHATKIT_SESSIONS_PER_MINUTE": "0",
+        "CHATKIT_MODEL": "gpt-5",
+        "CHATKIT_AGENT": "mine.agents:agent",
+        "OPENAI_VECTOR_STORE_IDS": "vs_1, vs_2",
+        "CHATKIT_REQUESTS_PER_MINUTE": "0",
+        "CHATKIT_RETENTION_DAYS": "0.5",
+        "CHATKIT_ATTACHMENTS_DIR": "/var/lib/attachments",
+        "CHATKIT_ATTACHMENT_MAX_MB": "0.25",
         "LOG_LEVEL": "WARNING",
         "LOG_FORMAT": "Console",
     }.items():
@@ -76,7 +95,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.model_dump(exclude={"openai_api_key"}) == {
         "openai_chatkit_workflow_id": "wf_1",
         "openai_base_url": "http://127.0.0.1:8090/v1",
-        "chatkit_mode": "hosted",
+        "chatkit_mode": "self_hosted",
         "session_service_listen": "[::1]:0",
         "database_url": "sqlite:////var/lib/chatkit.db",
         "chatkit_timeout_seconds": 2.5,
@@ -85,6 +104,13 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "chatkit_system_message": "Be kind",
         "chatkit_usage_sync_seconds": 0,
         "chatkit_sessions_per_minute": 0,
+        "chatkit_model": "gpt-5",
+        "chatkit_agent": "mine.agents:agent",
+        "openai_vector_store_ids": ("vs_1", "vs_2"),
+        "chatkit_requests_per_minute": 0,
+        "chatkit_retention_days": 0.5,
+        "chatkit_attachments_dir": Path("/var/lib/attachments"),
+        "chatkit_attachment_max_mb": 0.25,
         "log_level": "warning",
         "log_format": "console",
     }
@@ -112,8 +138,13 @@ BAD = {
         "http://h:80x/v1",
         "http://a b/",
         "http://h:99999",
+        "https://me:pass@api.openai.com/v1",
+        "https://me@api.openai.com/v1",
+        "https://api.openai.com/v1?key=1",
+        "https://api.openai.com/v1?",
+        "https://api.openai.com/v1#a",
     ],
-    "CHATKIT_MODE": ["self_hosted", "x"],
+    "CHATKIT_MODE": ["x", "Hosted", "self-hosted"],
     "SESSION_SERVICE_LISTEN": [
         "50051",
         "localhost",
@@ -122,12 +153,21 @@ BAD = {
         ":1",
         "a b:1",
     ],
-    "DATABASE_URL": ["data/chatkit.db", "sqlite:///", "sqlite:///:memory:", "mysql://x/y"],
+    "DATABASE_URL": [
+        "data/chatkit.db",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "mysql://x/y",
+        "postgresql://h/d",
+    ],
     "CHATKIT_TIMEOUT_SECONDS": ["0", "-1", "nan", "inf", "601", "soon"],
     "CHATKIT_MAX_MESSAGES": ["0", "-1", "1.5", "many"],
     "CHATKIT_TOOLS": ["search,magic", "SEARCH"],
     "CHATKIT_USAGE_SYNC_SECONDS": ["-1", "nan", "often"],
     "CHATKIT_SESSIONS_PER_MINUTE": ["-1", "0.5", "x"],
+    "CHATKIT_REQUESTS_PER_MINUTE": ["-1", "0.5", "x"],
+    "CHATKIT_RETENTION_DAYS": ["-1", "nan", "inf", "never"],
+    "CHATKIT_ATTACHMENT_MAX_MB": ["0", "513", "nan", "big"],
     "LOG_LEVEL": ["loud", "5"],
     "LOG_FORMAT": ["xml"],
 }
@@ -156,8 +196,53 @@ def test_what_a_setting_held_is_not_in_the_message(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_key_in_the_place_of_a_port_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    for value in ("https://api.openai.com:sk-proj-secret/v1", "https://me:sk-secret@/v1"):
+    for value in (
+        "https://api.openai.com:sk-proj-secret/v1",
+        "https://me:sk-secret@/v1",
+        "https://me:sk-secret@api.openai.com/v1",
+        "https://api.openai.com/v1?key=sk-secret",
+    ):
         assert "secret" not in complaint(monkeypatch, OPENAI_BASE_URL=value)
+
+
+SENTENCES = {
+    ("CHATKIT_TIMEOUT_SECONDS", "soon"): "must be a number",
+    ("CHATKIT_TIMEOUT_SECONDS", "nan"): "must be a number, 600 or less",
+    ("CHATKIT_TIMEOUT_SECONDS", "0"): "must be a number above 0",
+    ("CHATKIT_TIMEOUT_SECONDS", "601"): "must be a number, 600 or less",
+    ("CHATKIT_USAGE_SYNC_SECONDS", "-1"): "must be a number, 0 or more",
+    ("CHATKIT_MAX_MESSAGES", "1.5"): "must be a whole number",
+    ("CHATKIT_MODE", "x"): "must be hosted or self_hosted",
+    ("CHATKIT_TOOLS", "search,magic"): ("entry 2 must be search, file_upload or code_interpreter"),
+    ("DATABASE_URL", "postgresql://u:p@h/d"): (
+        "PostgreSQL is not supported yet; use sqlite:///path/to/file.db"
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), SENTENCES)
+def test_what_is_wrong_is_said_in_plain_words(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = complaint(monkeypatch, **{name: value})
+    assert said.splitlines()[1:] == [f"  {name}: {SENTENCES[name, value]}"]
+
+
+def test_each_bad_entry_of_a_list_is_named_by_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = complaint(monkeypatch, CHATKIT_TOOLS="magic,search,spells")
+    assert [line.split(" must")[0].strip() for line in said.splitlines()[1:]] == [
+        "CHATKIT_TOOLS: entry 1",
+        "CHATKIT_TOOLS: entry 3",
+    ]
+
+
+def test_no_bad_setting_is_answered_in_the_words_of_a_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, values in BAD.items():
+        for value in values:
+            assert "Input should" not in complaint(monkeypatch, **{name: value})
+        monkeypatch.delenv(name)
 
 
 def test_a_key_is_not_shown_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+import gateway.config
+import session_service.config
+from runtime.settings import ProcessSettings
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -67,6 +71,25 @@ def test_the_emulator_runs_on_request_alone() -> None:
     assert SERVICES["openai-emulator"]["profiles"] == ["emulator"]
     assert "profiles" not in SERVICES["gateway"]
     assert "profiles" not in SERVICES["session-service"]
+
+
+def test_what_is_kept_is_on_the_volume() -> None:
+    assert SERVICES["session-service"]["volumes"] == ["data:/data"]
+    kept = re.findall(r"(?:DATABASE_URL=sqlite:///|CHATKIT_ATTACHMENTS_DIR=)(\S+)", DOCKERFILE)
+    assert kept == ["/data/chatkit.db", "/data/attachments"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("gateway", gateway.config.Settings),
+        ("session-service", session_service.config.Settings),
+    ],
+)
+def test_every_setting_reaches_its_container(name: str, settings: type[ProcessSettings]) -> None:
+    given = set(SERVICES[name]["environment"])
+    in_the_image = set(re.findall(r"\b([A-Z_]+)=\S", stages()[name]))
+    assert {field.upper() for field in settings.model_fields} <= given | in_the_image
 
 
 def test_the_session_service_alone_has_the_key() -> None:

@@ -12,6 +12,7 @@ from protos.chatkit.v1.errors import REASONS
 
 ROOT = Path(__file__).parents[2]
 READMES = ["README.md", "README.es.md"]
+GUIDES = ["MIGRATION.md", "MIGRATION.es.md"]
 SETTINGS = {
     name.upper()
     for settings in (gateway.config.Settings, session_service.config.Settings)
@@ -37,17 +38,30 @@ def test_the_example_file_has_every_setting() -> None:
     assert set(re.findall(r"(?m)^#?([A-Z_]+)=", read(".env.example"))) == SETTINGS
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", GUIDES)
+def test_the_guide_speaks_of_settings_that_exist(name: str) -> None:
+    mentioned = set(re.findall(r"\b(?:CHATKIT|GATEWAY|JWT|OPENAI)_[A-Z_]+\b", read(name)))
+    assert {
+        "CHATKIT_MODE",
+        "CHATKIT_AGENT",
+        "CHATKIT_MODEL",
+        "OPENAI_VECTOR_STORE_IDS",
+    } <= mentioned
+    assert mentioned <= SETTINGS
+
+
+@pytest.mark.parametrize("name", [*READMES, *GUIDES])
 def test_every_make_target_that_is_mentioned_exists(name: str) -> None:
     targets = set(re.findall(r"(?m)^([a-z-]+):.*##", read("Makefile")))
-    mentioned = set(re.findall(r"`make ([a-z-]+)`", read(name)))
+    mentioned = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", read(name)))
     assert mentioned
     assert mentioned <= targets
 
 
 @pytest.mark.parametrize("name", READMES)
 def test_the_codes_in_the_troubleshooting_exist(name: str) -> None:
-    section = re.split(r"(?m)^## ", read(name))[5]
+    headings = ("Troubleshooting", "Solución de problemas")
+    (section,) = (p for p in re.split(r"(?m)^## ", read(name)) if p.startswith(headings))
     codes = set(re.findall(r"\| `([A-Z_]+)` \|", section))
     assert {"WORKFLOW_NOT_CONFIGURED", "INVALID_API_KEY", "WORKFLOW_NOT_FOUND"} <= codes
     assert codes <= REASONS
@@ -59,20 +73,55 @@ def test_the_documented_errors_are_found_by_their_text(name: str, reason: str) -
     assert f"`{TEXTS[reason].en.error}`" in read(name)
 
 
-@pytest.mark.parametrize("name", [*READMES, "ARCHITECTURE.md"])
-def test_links_lead_to_files_that_exist(name: str) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", read(name)):
+@pytest.mark.parametrize("name", GUIDES)
+def test_the_guide_is_found_by_what_people_see(name: str) -> None:
+    text = " ".join(re.sub(r"(?m)^> ?", "", read(name)).split())
+    closed = TEXTS["WORKFLOW_NOT_FOUND.closed"]
+    shown = closed.es if name.endswith(".es.md") else closed.en
+    assert f"`{shown.error}`" in text
+    assert shown.hint in text
+
+
+@pytest.mark.parametrize("name", [*READMES, *GUIDES])
+def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", read(name))
+    assert links
+    for target, heading in links:
         assert (ROOT / target).exists(), target
+        assert not heading or heading in anchors(read(target or name)), heading
 
 
-def test_both_readmes_have_the_same_shape_and_the_same_code() -> None:
-    english, spanish = map(read, READMES)
-    assert english.count("\n## ") == spanish.count("\n## ")
-    assert english.count("\n| `") == spanish.count("\n| `")
+def test_the_architecture_names_modules_that_exist_and_is_one_page() -> None:
+    text = read("ARCHITECTURE.md")
+    for module in re.findall(r"`([\w/]+\.py)`", text):
+        assert any((ROOT / folder / module).exists() for folder in (".", "session_service")), module
+    for package in ("gateway", "session_service/conversation"):
+        (row,) = re.findall(rf"(?m)^\| `{package}/` \|.*", text)
+        names = set(re.findall(r"`(\w+)`", row))
+        assert names
+        assert names <= {path.stem for path in (ROOT / package).glob("*.py")}
+    assert len(text.splitlines()) < 120
 
-    def code(text: str, language: str) -> list[str]:
-        blocks = re.findall(rf"(?s)```{language}\n(.*?)```", text)
-        return [re.sub(r"(?m)^# .*\n", "", block) for block in blocks]
 
-    assert code(english, "python") == code(spanish, "python")
-    assert code(english, "bash") == code(spanish, "bash")
+@pytest.mark.parametrize(("in_english", "in_spanish"), [READMES, GUIDES])
+def test_both_languages_have_the_same_shape_and_the_same_code(
+    in_english: str, in_spanish: str
+) -> None:
+    english, spanish = read(in_english), read(in_spanish)
+    for mark in ("\n## ", "\n### ", "\n| ", "\n- "):
+        assert english.count(mark) == spanish.count(mark), mark
+    assert re.findall(r"(?m)^\| `[^|]*", english) == re.findall(r"(?m)^\| `[^|]*", spanish)
+    assert blocks(english) == blocks(spanish)
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Returns the language and the content of each block of code, without comments."""
+    found = re.findall(r"(?s)```(\w+)\n(.*?)```", text)
+    assert found
+    return [(language, re.sub(r"(?m)^# .*\n", "", code)) for language, code in found]
+
+
+def anchors(text: str) -> set[str]:
+    """Returns what GitHub lets one link to: the headings, in small letters, with hyphens."""
+    headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?s)```.*?```", "", text))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

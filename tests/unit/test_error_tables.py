@@ -33,8 +33,18 @@ CONTRACT = {
 }
 """The gRPC column of the contract's table."""
 
-NOT_OF_THE_DOMAIN = {"UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL"}
-"""The first two are the gateway's, the last is what is not foreseen."""
+SELF_HOSTED = {
+    "THREAD_NOT_FOUND": "NOT_FOUND",
+    "ATTACHMENT_NOT_FOUND": "NOT_FOUND",
+    "ATTACHMENT_TOO_LARGE": "INVALID_ARGUMENT",
+    "ATTACHMENT_TYPE_NOT_ALLOWED": "INVALID_ARGUMENT",
+}
+"""What the self-hosted mode adds to it."""
+
+ALL = CONTRACT | SELF_HOSTED
+
+NOT_OF_THE_DOMAIN = {"PERMISSION_DENIED", "INTERNAL"}
+"""The first is the gateway's, the other is what is not foreseen."""
 
 
 def subclasses(base: type[ServiceError]) -> Iterator[type[ServiceError]]:
@@ -61,18 +71,24 @@ def over_the_wire(code: grpc.StatusCode, message: str, details: ErrorDetails) ->
 
 
 def test_every_reason_has_the_status_code_of_the_contract() -> None:
-    assert {reason: code.name for reason, code in STATUS_CODES.items()} == CONTRACT
-    assert frozenset(CONTRACT) == REASONS
+    codes = {reason: code.name for reason, code in STATUS_CODES.items()}
+    assert {reason: codes[reason] for reason in CONTRACT} == CONTRACT
+
+
+def test_what_the_contract_does_not_have_is_of_the_self_hosted_mode() -> None:
+    codes = {reason: code.name for reason, code in STATUS_CODES.items()}
+    assert {reason: codes[reason] for reason in codes.keys() - CONTRACT.keys()} == SELF_HOSTED
+    assert frozenset(ALL) == REASONS
 
 
 def test_the_enum_on_the_wire_has_every_reason_and_no_other() -> None:
     names = set(error_reason_pb2.ErrorReason.keys()) - {"ERROR_REASON_UNSPECIFIED"}
-    assert names == {f"ERROR_REASON_{reason}" for reason in CONTRACT}
+    assert names == {f"ERROR_REASON_{reason}" for reason in ALL}
 
 
 def test_every_exception_has_a_reason_and_every_reason_one_exception() -> None:
     reasons = [c.reason for c in subclasses(ServiceError) if c is not UpstreamError]
-    assert sorted(reasons) == sorted(set(CONTRACT) - NOT_OF_THE_DOMAIN)
+    assert sorted(reasons) == sorted(set(ALL) - NOT_OF_THE_DOMAIN)
 
 
 def test_what_counts_as_a_failure_of_the_user_is_what_the_contract_says() -> None:
@@ -88,7 +104,7 @@ def test_every_exception_has_something_to_say() -> None:
     assert str(InvalidArgument("days", "is missing")) == "days: is missing"
 
 
-@pytest.mark.parametrize("reason", CONTRACT)
+@pytest.mark.parametrize("reason", ALL)
 def test_details_survive_the_wire(reason: str) -> None:
     details = ErrorDetails(
         reason=reason,

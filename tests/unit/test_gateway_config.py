@@ -39,6 +39,7 @@ def test_the_defaults_are_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.admin_user_ids == frozenset()
     assert (found.jwt_jwks_url, found.jwt_issuer, found.jwt_audience) == (None, None, None)
     assert found.jwt_user_claim is None
+    assert found.gateway_public_url is None
     assert (found.log_level, found.log_format) == ("info", None)
 
 
@@ -86,6 +87,14 @@ def test_an_empty_value_is_an_absent_one(monkeypatch: pytest.MonkeyPatch, value:
         ("CORS_ALLOW_ORIGINS", "https://dashboard.example/"),
         ("CORS_ALLOW_ORIGINS", "https://dashboard.example/path"),
         ("CORS_ALLOW_ORIGINS", "https://a.example,b.example"),
+        ("GATEWAY_PUBLIC_URL", "chat.example"),
+        ("GATEWAY_PUBLIC_URL", "ftp://chat.example"),
+        ("GATEWAY_PUBLIC_URL", "https://"),
+        ("GATEWAY_PUBLIC_URL", "https://chat.example/?a=b"),
+        ("GATEWAY_PUBLIC_URL", "https://chat.example/#a"),
+        ("GATEWAY_PUBLIC_URL", "https://chat.example/a b"),
+        ("GATEWAY_PUBLIC_URL", "https://[chat"),
+        ("GATEWAY_PUBLIC_URL", "https://chat.example:port"),
         ("CHATKIT_TIMEOUT_SECONDS", "0"),
         ("CHATKIT_TIMEOUT_SECONDS", "-1"),
         ("CHATKIT_TIMEOUT_SECONDS", "601"),
@@ -121,6 +130,15 @@ def test_a_bad_setting_is_named_and_its_value_is_not(
 )
 def test_a_good_setting_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     settings(monkeypatch, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "value", ["https://chat.example", "https://chat.example/", "http://localhost:8080/chat/"]
+)
+def test_the_public_url_has_no_slash_at_its_end(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    assert settings(monkeypatch, GATEWAY_PUBLIC_URL=value).gateway_public_url == value.rstrip("/")
 
 
 def test_targets_of_two_families_cannot_be_balanced(monkeypatch: pytest.MonkeyPatch) -> None:

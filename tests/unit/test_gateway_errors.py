@@ -9,9 +9,11 @@ from grpc.aio import AioRpcError, Metadata
 
 from gateway.errors import (
     HTTP_STATUS_CODES,
+    RETRYABLE,
     STATUS_CODES,
     APIError,
     error_response,
+    from_conversation_rpc,
     from_rpc,
 )
 from gateway.texts import TEXTS, Language, text_of
@@ -81,6 +83,10 @@ def test_the_documented_errors_keep_their_english_name(key: str, language: Langu
         ("session_id", "sessionId"),
         ("client_secret", "existingSecret"),
         ("days", "days"),
+        ("request", "request"),
+        ("name", "file"),
+        ("mime_type", "file"),
+        ("size", "file"),
     ],
 )
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -134,6 +140,45 @@ def test_without_details_of_ours_the_code_is_all_there_is(
     expected = {"UNAVAILABLE": "UNAVAILABLE", "DEADLINE_EXCEEDED": "UPSTREAM_TIMEOUT"}
     assert error.reason == expected.get(code.name, "INTERNAL")
     assert ("Retry-After" in error.headers) is (code.name == "UNAVAILABLE")
+
+
+def test_every_reason_says_whether_the_chat_may_try_again() -> None:
+    assert RETRYABLE.keys() == STATUS_CODES.keys() | {"NOT_FOUND"}
+    assert {reason for reason, retryable in RETRYABLE.items() if retryable} == {
+        "UPSTREAM_TIMEOUT",
+        "UPSTREAM_UNAVAILABLE",
+        "UPSTREAM_RATE_LIMITED",
+        "RATE_LIMITED",
+        "UNAVAILABLE",
+        "INTERNAL",
+    }
+
+
+@pytest.mark.parametrize("reason", ["UNAUTHENTICATED", "SESSION_DELETED", "RATE_LIMITED"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_means_something_else_to_the_chat_has_a_text_for_it(
+    reason: str, language: Language
+) -> None:
+    dashboards, chats = (
+        text_of(error.reason, error.detail, language)
+        for error in (from_rpc(rpc_error(reason)), from_conversation_rpc(rpc_error(reason)))
+    )
+    assert (dashboards.error, dashboards.hint) != (chats.error, chats.hint)
+
+
+def test_the_cause_that_the_service_names_wins() -> None:
+    error = from_conversation_rpc(rpc_error("RATE_LIMITED", metadata={"cause": "tokens"}))
+    assert error.detail == "tokens"
+
+
+def test_only_a_call_that_does_not_exist_means_hosted_mode() -> None:
+    def failed(code: grpc.StatusCode, *trailing: tuple[str, str | bytes]) -> APIError:
+        return from_conversation_rpc(AioRpcError(code, Metadata(), Metadata(*trailing)))
+
+    missing = failed(grpc.StatusCode.UNIMPLEMENTED)
+    assert (missing.reason, missing.detail) == ("NOT_FOUND", "chatkit")
+    assert failed(grpc.StatusCode.INTERNAL).reason == "INTERNAL"
+    assert failed(grpc.StatusCode.CANCELLED).reason == "INTERNAL"
 
 
 def test_the_envelope_is_the_contracts() -> None:

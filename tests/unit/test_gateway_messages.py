@@ -48,18 +48,57 @@ def test_what_is_no_primitive_is_dropped_alone(dropped: object) -> None:
     assert variables(body) == {"userContext.kept": "yes"}
 
 
-@pytest.mark.parametrize("name", ["email", "Email", "EMAIL"])
+ADDRESS = "user7@example.com"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("email", "Email", "EMAIL", "e-mail", "E_Mail", "mail", "userEmail", "user_email"),
+        *(
+            "emailAddress",
+            "email_address",
+            "mailAddress",
+            "workMail",
+            "correo",
+            "correoElectronico",
+        ),
+    ],
+)
 def test_the_email_address_is_not_forwarded_wherever_it_is(name: str) -> None:
-    address = "user7@example.com"
     body = {
-        name: address,
-        "userContext": {name: address, "nested": {name: address}, "kept": True},
+        name: ADDRESS,
+        "userContext": {name: ADDRESS, "nested": {name: ADDRESS}, "kept": True},
     }
     assert variables(body) == {"userContext.kept": True}
 
 
 def test_an_email_that_holds_an_object_is_not_forwarded_either() -> None:
-    assert variables({"userContext": {"email": {"address": "user7@example.com"}}}) == {}
+    found = variables({"userContext": {"email": {"address": ADDRESS, "verified": True}}})
+    assert found == {"userContext.email.verified": True}
+
+
+@pytest.mark.parametrize("value", [True, False, 0, 1.5])
+@pytest.mark.parametrize("name", ["email", "mail", "sendEmail"])
+def test_what_is_no_text_is_no_address_whatever_it_is_called(name: str, value: object) -> None:
+    body = {"email": ADDRESS, "userContext": {"permissions": {name: value}}}
+    assert variables(body) == {f"userContext.permissions.{name}": value}
+
+
+@pytest.mark.parametrize("known", [{"email": ADDRESS}, {"userContext": {"userEmail": ADDRESS}}])
+@pytest.mark.parametrize("value", [ADDRESS, f" {ADDRESS.upper()} "])
+def test_the_address_is_not_forwarded_under_another_name(known: dict[str, Any], value: str) -> None:
+    context = {**known.get("userContext", {}), "contact": value, "kept": "yes"}
+    body = {**known, "username": value, "role": "admin", "userContext": context}
+    assert variables(body) == {"role": "admin", "userContext.kept": "yes"}
+
+
+@pytest.mark.parametrize("name", ["female", "domain", "name", "emulate"])
+def test_other_names_are_not_taken_for_an_address(name: str) -> None:
+    assert variables({"email": "", "userContext": {name: "", "a": "b"}}) == {
+        f"userContext.{name}": "",
+        "userContext.a": "b",
+    }
 
 
 def test_a_key_may_have_64_characters() -> None:
@@ -89,8 +128,9 @@ def test_a_primitive_keeps_its_value_and_its_type(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 2**64 - 1, 10**30])
-def test_an_integer_beyond_64_bits_is_dropped(value: int) -> None:
-    assert variables({"userContext": {"a": value, "b": 1}}) == {"userContext.b": 1}
+def test_an_integer_beyond_64_bits_is_a_number(value: int) -> None:
+    (found,) = variables({"userContext": {"a": value}}).values()
+    assert (type(found), found) == (float, float(value))
 
 
 def test_a_value_deep_inside_has_all_the_names_on_the_way() -> None:
@@ -128,6 +168,7 @@ def test_a_session_tells_what_applies_and_no_more() -> None:
         "id": "cksess_1",
         "status": "active",
         "user_id": "7",
+        "mode": "hosted",
         "workflow_id": "wf_test",
         "created_at": 1_800_000_000,
         "expires_at": 1_800_000_600,
@@ -138,6 +179,20 @@ def test_a_session_tells_what_applies_and_no_more() -> None:
     data = messages.session(more)
     assert (data["refreshed_from"], data["refreshed_to"]) == ("cksess_0", "cksess_2")
     assert data["deleted_at"] == 9
+
+
+def test_a_session_of_our_own_has_no_workflow() -> None:
+    message = session_message(mode=pb.SESSION_MODE_SELF_HOSTED, workflow_id="")
+    reply = pb.CreateSessionResponse(session=message, client_secret="cksec_1")
+    for data in (messages.session(message), messages.issued(reply)):
+        assert (data["mode"], data["workflow_id"]) == ("self_hosted", None)
+
+
+def test_every_mode_of_the_wire_has_its_name() -> None:
+    for name, number in pb.SessionMode.items():
+        # A session service of before says none.
+        expected = name.removeprefix("SESSION_MODE_").lower() if number else "hosted"
+        assert messages.session(session_message(mode=number))["mode"] == expected
 
 
 @pytest.mark.parametrize(
@@ -186,8 +241,29 @@ def test_statistics_keep_every_number_under_the_dashboards_name() -> None:
         average_session_duration_seconds=9.5,
         last_activity=Timestamp(seconds=0, nanos=1_000_000),
         messages_updated_at=Timestamp(seconds=86_400),
+        turns=14,
+        failed_turns=15,
+        input_tokens=16,
+        output_tokens=17,
+        estimated_turns=18,
+        tool_calls=19,
+        answer_time=pb.AnswerTime(p50_seconds=1.5, p95_seconds=20.25),
+        failures_by_reason={"UPSTREAM_TIMEOUT": 21},
         daily=[
-            pb.DailyStats(date="2026-11-22", sessions=10, messages=11, refreshes=12, failures=13)
+            pb.DailyStats(
+                date="2026-11-22",
+                sessions=10,
+                messages=11,
+                refreshes=12,
+                failures=13,
+                turns=22,
+                failed_turns=23,
+                input_tokens=24,
+                output_tokens=25,
+                tool_calls=26,
+                answer_time=pb.AnswerTime(p50_seconds=2.5, p95_seconds=2.5),
+                failures_by_reason={"INTERNAL": 27, "UPSTREAM_REJECTED": 28},
+            )
         ],
     )
     assert messages.stats(reply) == {
@@ -202,8 +278,29 @@ def test_statistics_keep_every_number_under_the_dashboards_name() -> None:
         "averageSessionDuration": 9.5,
         "lastActivity": "1970-01-01T00:00:00.001Z",
         "messagesUpdatedAt": "1970-01-02T00:00:00.000Z",
+        "turns": 14,
+        "failedTurns": 15,
+        "inputTokens": 16,
+        "outputTokens": 17,
+        "estimatedTurns": 18,
+        "toolCalls": 19,
+        "answerTime": {"p50": 1.5, "p95": 20.25},
+        "failuresByReason": {"UPSTREAM_TIMEOUT": 21},
         "daily": [
-            {"date": "2026-11-22", "sessions": 10, "messages": 11, "refreshes": 12, "failures": 13}
+            {
+                "date": "2026-11-22",
+                "sessions": 10,
+                "messages": 11,
+                "refreshes": 12,
+                "failures": 13,
+                "turns": 22,
+                "failedTurns": 23,
+                "inputTokens": 24,
+                "outputTokens": 25,
+                "toolCalls": 26,
+                "answerTime": {"p50": 2.5, "p95": 2.5},
+                "failuresByReason": {"INTERNAL": 27, "UPSTREAM_REJECTED": 28},
+            }
         ],
     }
 
@@ -211,3 +308,6 @@ def test_statistics_keep_every_number_under_the_dashboards_name() -> None:
 def test_statistics_of_nothing_have_no_times() -> None:
     data = messages.stats(pb.GetStatsResponse())
     assert (data["lastActivity"], data["messagesUpdatedAt"], data["daily"]) == (None, None, [])
+    assert (data["answerTime"], data["failuresByReason"]) == (None, {})
+    (day,) = messages.stats(pb.GetStatsResponse(daily=[pb.DailyStats()]))["daily"]
+    assert (day["answerTime"], day["failuresByReason"]) == (None, {})

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from gateway.texts import TEXTS, Language, language_of, session_deleted, text_of
+from gateway.errors import STATUS_CODES
+from gateway.texts import TEXTS, Language, chat_message, language_of, session_deleted, text_of
 
 
 @pytest.mark.parametrize(
@@ -75,23 +76,64 @@ def test_a_detail_without_a_text_of_its_own_has_that_of_its_reason() -> None:
     assert text_of("INTERNAL", "whatever", "en") == text_of("INTERNAL", None, "en")
 
 
+@pytest.mark.parametrize("reason", STATUS_CODES)
+@pytest.mark.parametrize("language", ["es", "en"])
+def test_a_message_in_the_chat_is_for_who_chats(reason: str, language: Language) -> None:
+    details = [key.partition(".")[2] or None for key in TEXTS if key.partition(".")[0] == reason]
+    for detail in details:
+        message = chat_message(reason, detail, language)
+        assert message.endswith(".")
+        # Settings are for administrators.
+        assert not re.search(r"\b(CHATKIT|OPENAI|JWT)_", message)
+
+
+def test_what_who_chats_can_do_is_in_the_message() -> None:
+    assert chat_message("SESSION_DELETED", "chat", "en") == (
+        "This chat session was closed. Reload the page to open another."
+    )
+    assert chat_message("UPSTREAM_TIMEOUT", None, "en") == (
+        "OpenAI did not finish answering in time."
+    )
+    assert chat_message("INVALID_API_KEY", "missing", "es") == "Invalid API key."
+
+
+@pytest.mark.parametrize("cause", [None, "closed"])
 @pytest.mark.parametrize(
-    ("language", "first", "last"),
+    ("language", "words"),
     [
-        ("en", "same OpenAI project", "2026-11-30"),
-        ("es", "mismo proyecto", "2026-11-30"),
+        ("en", ("same OpenAI project", "shell", ".env", "published", "Agent Builder")),
+        ("es", ("mismo proyecto", "shell", ".env", "publicado", "Agent Builder")),
     ],
 )
 def test_what_to_check_for_a_workflow_is_in_the_contracts_order(
-    language: Language, first: str, last: str
+    language: Language, words: tuple[str, ...], cause: str | None
 ) -> None:
-    hint = text_of("WORKFLOW_NOT_FOUND", None, language).hint
-    published = {"en": "published", "es": "publicado"}[language]
-    order = [hint.index(word) for word in (first, ".env", published, "Agent Builder", last)]
+    hint = text_of("WORKFLOW_NOT_FOUND", cause, language).hint
+    words = (*words, "2026-11-30", "CHATKIT_MODE=self_hosted", "MIGRATION.md")
+    order = [hint.index(word) for word in words]
     assert order == sorted(order)
-    assert "shell" in hint
+
+
+@pytest.mark.parametrize(
+    ("language", "before", "after"), [("en", "closes", "closed"), ("es", "cierra", "cerró")]
+)
+def test_once_agent_builder_has_closed_it_is_said_plainly(
+    language: Language, before: str, after: str
+) -> None:
+    hints = [text_of("WORKFLOW_NOT_FOUND", cause, language).hint for cause in (None, "closed")]
+    for hint, word in zip(hints, (before, after), strict=True):
+        assert re.search(rf"Agent Builder.*\b{word}\b", hint)
+    assert after not in hints[0]
 
 
 def test_a_delete_is_confirmed_in_both_languages() -> None:
     assert session_deleted("es") != session_deleted("en")
     assert all(session_deleted(language) for language in ("es", "en"))
+
+
+@pytest.mark.parametrize("language", ["es", "en"])
+def test_the_form_of_a_workflow_is_told_whole(language: Language) -> None:
+    hint = text_of("WORKFLOW_NOT_CONFIGURED", "malformed", language).hint
+    # `wf_` alone, or with a space after it, begins as it should.
+    words = {"es": ("letras", "dígitos"), "en": ("letters", "digits")}[language]
+    assert all(word in hint for word in ("wf_", *words))

@@ -69,7 +69,7 @@ def test_the_document_is_valid_openapi(language: Language) -> None:
 
 def test_the_document_has_every_route_and_no_other() -> None:
     served = {
-        (method, re.sub(r"\{session_id\}", "{sessionId}", route.path))
+        (method, re.sub(r"_id\}", "Id}", route.path))
         for route in ROUTES
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}
@@ -108,7 +108,18 @@ def test_whatever_can_carry_retry_after_says_so() -> None:
 
 def test_only_what_needs_a_token_asks_for_one() -> None:
     public = {path for _, path, operation in operations() if operation.get("security") == []}
-    assert public == {"/healthz", "/readyz", "/openapi.json", "/docs"}
+    by_link = "/api/chatkit/attachments/{attachmentId}"
+    assert public == {
+        "/healthz",
+        "/readyz",
+        "/chatkit-client.js",
+        "/chatkit-client.d.ts",
+        "/openapi.json",
+        "/docs",
+        by_link,
+    }
+    by_secret = {path for _, path, operation in operations() if operation.get("security")}
+    assert by_secret == {"/api/chatkit", "/api/chatkit/attachments"}
     for _, path, operation in operations():
         assert ("401" in operation["responses"]) == (path not in public)
 
@@ -162,8 +173,20 @@ def test_the_schemas_are_what_the_gateway_answers() -> None:
     ):
         assert list(SCHEMAS[name]["properties"]) == list(answer)
         schema(name).validate(answer)
+    (day,) = messages.stats(stats)["daily"]
+    assert list(SCHEMAS["DailyStats"]["properties"]) == list(day)
     stats.last_activity.GetCurrentTime()
+    for counted in (stats, stats.daily[0]):
+        counted.answer_time.p95_seconds = 2.5
+        counted.failures_by_reason["INTERNAL"] = 1
     schema("Stats").validate(messages.stats(stats))
+
+
+def test_every_day_of_the_examples_has_all_that_a_day_has() -> None:
+    for example in (examples.STATS, examples.NEW_STATS):
+        assert list(example) == list(SCHEMAS["Stats"]["properties"])
+        for day in example["daily"]:
+            assert list(day) == list(SCHEMAS["DailyStats"]["properties"])
 
 
 def test_the_example_of_a_create_is_the_dashboards_real_request() -> None:

@@ -17,11 +17,20 @@ class SessionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SESSION_STATUS_EXPIRED: _ClassVar[SessionStatus]
     SESSION_STATUS_REFRESHED: _ClassVar[SessionStatus]
     SESSION_STATUS_DELETED: _ClassVar[SessionStatus]
+
+class SessionMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SESSION_MODE_UNSPECIFIED: _ClassVar[SessionMode]
+    SESSION_MODE_HOSTED: _ClassVar[SessionMode]
+    SESSION_MODE_SELF_HOSTED: _ClassVar[SessionMode]
 SESSION_STATUS_UNSPECIFIED: SessionStatus
 SESSION_STATUS_ACTIVE: SessionStatus
 SESSION_STATUS_EXPIRED: SessionStatus
 SESSION_STATUS_REFRESHED: SessionStatus
 SESSION_STATUS_DELETED: SessionStatus
+SESSION_MODE_UNSPECIFIED: SessionMode
+SESSION_MODE_HOSTED: SessionMode
+SESSION_MODE_SELF_HOSTED: SessionMode
 
 class StateVariable(_message.Message):
     __slots__ = ("string_value", "integer_value", "number_value", "bool_value")
@@ -36,7 +45,7 @@ class StateVariable(_message.Message):
     def __init__(self, string_value: _Optional[str] = ..., integer_value: _Optional[int] = ..., number_value: _Optional[float] = ..., bool_value: _Optional[bool] = ...) -> None: ...
 
 class Session(_message.Message):
-    __slots__ = ("id", "user_id", "status", "workflow_id", "created_at", "expires_at", "deleted_at", "refreshed_from", "refreshed_to")
+    __slots__ = ("id", "user_id", "status", "workflow_id", "created_at", "expires_at", "deleted_at", "refreshed_from", "refreshed_to", "mode")
     ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +55,7 @@ class Session(_message.Message):
     DELETED_AT_FIELD_NUMBER: _ClassVar[int]
     REFRESHED_FROM_FIELD_NUMBER: _ClassVar[int]
     REFRESHED_TO_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
     id: str
     user_id: str
     status: SessionStatus
@@ -55,7 +65,8 @@ class Session(_message.Message):
     deleted_at: _timestamp_pb2.Timestamp
     refreshed_from: str
     refreshed_to: str
-    def __init__(self, id: _Optional[str] = ..., user_id: _Optional[str] = ..., status: _Optional[_Union[SessionStatus, str]] = ..., workflow_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deleted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., refreshed_from: _Optional[str] = ..., refreshed_to: _Optional[str] = ...) -> None: ...
+    mode: SessionMode
+    def __init__(self, id: _Optional[str] = ..., user_id: _Optional[str] = ..., status: _Optional[_Union[SessionStatus, str]] = ..., workflow_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deleted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., refreshed_from: _Optional[str] = ..., refreshed_to: _Optional[str] = ..., mode: _Optional[_Union[SessionMode, str]] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
     __slots__ = ("user_id", "state_variables")
@@ -155,7 +166,14 @@ class GetStatsRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., all_users: _Optional[bool] = ..., days: _Optional[int] = ...) -> None: ...
 
 class GetStatsResponse(_message.Message):
-    __slots__ = ("total_sessions", "active_sessions", "sessions_today", "total_messages", "messages_today", "refreshes", "deleted_sessions", "failures", "average_session_duration_seconds", "last_activity", "messages_updated_at", "daily")
+    __slots__ = ("total_sessions", "active_sessions", "sessions_today", "total_messages", "messages_today", "refreshes", "deleted_sessions", "failures", "average_session_duration_seconds", "last_activity", "messages_updated_at", "daily", "turns", "failed_turns", "input_tokens", "output_tokens", "estimated_turns", "tool_calls", "answer_time", "failures_by_reason")
+    class FailuresByReasonEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     TOTAL_SESSIONS_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_SESSIONS_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_TODAY_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +186,14 @@ class GetStatsResponse(_message.Message):
     LAST_ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     DAILY_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_TURNS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_TURNS_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_TIME_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_BY_REASON_FIELD_NUMBER: _ClassVar[int]
     total_sessions: int
     active_sessions: int
     sessions_today: int
@@ -180,18 +206,55 @@ class GetStatsResponse(_message.Message):
     last_activity: _timestamp_pb2.Timestamp
     messages_updated_at: _timestamp_pb2.Timestamp
     daily: _containers.RepeatedCompositeFieldContainer[DailyStats]
-    def __init__(self, total_sessions: _Optional[int] = ..., active_sessions: _Optional[int] = ..., sessions_today: _Optional[int] = ..., total_messages: _Optional[int] = ..., messages_today: _Optional[int] = ..., refreshes: _Optional[int] = ..., deleted_sessions: _Optional[int] = ..., failures: _Optional[int] = ..., average_session_duration_seconds: _Optional[float] = ..., last_activity: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., messages_updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., daily: _Optional[_Iterable[_Union[DailyStats, _Mapping]]] = ...) -> None: ...
+    turns: int
+    failed_turns: int
+    input_tokens: int
+    output_tokens: int
+    estimated_turns: int
+    tool_calls: int
+    answer_time: AnswerTime
+    failures_by_reason: _containers.ScalarMap[str, int]
+    def __init__(self, total_sessions: _Optional[int] = ..., active_sessions: _Optional[int] = ..., sessions_today: _Optional[int] = ..., total_messages: _Optional[int] = ..., messages_today: _Optional[int] = ..., refreshes: _Optional[int] = ..., deleted_sessions: _Optional[int] = ..., failures: _Optional[int] = ..., average_session_duration_seconds: _Optional[float] = ..., last_activity: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., messages_updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., daily: _Optional[_Iterable[_Union[DailyStats, _Mapping]]] = ..., turns: _Optional[int] = ..., failed_turns: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., estimated_turns: _Optional[int] = ..., tool_calls: _Optional[int] = ..., answer_time: _Optional[_Union[AnswerTime, _Mapping]] = ..., failures_by_reason: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class AnswerTime(_message.Message):
+    __slots__ = ("p50_seconds", "p95_seconds")
+    P50_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    P95_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    p50_seconds: float
+    p95_seconds: float
+    def __init__(self, p50_seconds: _Optional[float] = ..., p95_seconds: _Optional[float] = ...) -> None: ...
 
 class DailyStats(_message.Message):
-    __slots__ = ("date", "sessions", "messages", "refreshes", "failures")
+    __slots__ = ("date", "sessions", "messages", "refreshes", "failures", "turns", "failed_turns", "input_tokens", "output_tokens", "tool_calls", "answer_time", "failures_by_reason")
+    class FailuresByReasonEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     DATE_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     REFRESHES_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_TURNS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_TIME_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_BY_REASON_FIELD_NUMBER: _ClassVar[int]
     date: str
     sessions: int
     messages: int
     refreshes: int
     failures: int
-    def __init__(self, date: _Optional[str] = ..., sessions: _Optional[int] = ..., messages: _Optional[int] = ..., refreshes: _Optional[int] = ..., failures: _Optional[int] = ...) -> None: ...
+    turns: int
+    failed_turns: int
+    input_tokens: int
+    output_tokens: int
+    tool_calls: int
+    answer_time: AnswerTime
+    failures_by_reason: _containers.ScalarMap[str, int]
+    def __init__(self, date: _Optional[str] = ..., sessions: _Optional[int] = ..., messages: _Optional[int] = ..., refreshes: _Optional[int] = ..., failures: _Optional[int] = ..., turns: _Optional[int] = ..., failed_turns: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., tool_calls: _Optional[int] = ..., answer_time: _Optional[_Union[AnswerTime, _Mapping]] = ..., failures_by_reason: _Optional[_Mapping[str, int]] = ...) -> None: ...

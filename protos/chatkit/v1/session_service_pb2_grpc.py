@@ -30,6 +30,7 @@ class SessionServiceStub:
 
     Errors carry one google.rpc.ErrorInfo whose `reason` is a name of ErrorReason without its prefix, with domain
     "chatkit.movonte.com"; invalid fields a google.rpc.BadRequest; a google.rpc.RetryInfo where trying again later helps.
+    Errors of gRPC itself, such as for a message that is too large or a method that does not exist, carry none of them.
 
     Metadata `x-request-id` (printable ASCII, at most 128 characters) names the request in logs and towards OpenAI; the
     service makes one up where it is absent, and returns it in the trailing metadata.
@@ -78,6 +79,7 @@ class SessionServiceServicer:
 
     Errors carry one google.rpc.ErrorInfo whose `reason` is a name of ErrorReason without its prefix, with domain
     "chatkit.movonte.com"; invalid fields a google.rpc.BadRequest; a google.rpc.RetryInfo where trying again later helps.
+    Errors of gRPC itself, such as for a message that is too large or a method that does not exist, carry none of them.
 
     Metadata `x-request-id` (printable ASCII, at most 128 characters) names the request in logs and towards OpenAI; the
     service makes one up where it is absent, and returns it in the trailing metadata.
@@ -178,6 +180,7 @@ class SessionService:
 
     Errors carry one google.rpc.ErrorInfo whose `reason` is a name of ErrorReason without its prefix, with domain
     "chatkit.movonte.com"; invalid fields a google.rpc.BadRequest; a google.rpc.RetryInfo where trying again later helps.
+    Errors of gRPC itself, such as for a message that is too large or a method that does not exist, carry none of them.
 
     Metadata `x-request-id` (printable ASCII, at most 128 characters) names the request in logs and towards OpenAI; the
     service makes one up where it is absent, and returns it in the trailing metadata.

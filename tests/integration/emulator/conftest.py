@@ -7,7 +7,7 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 
-from session_service.openai_emulator import create_emulator
+from session_service.openai_emulator.app import create_emulator
 from tests.support import serve
 
 HEADERS = {"Authorization": "Bearer sk-test", "OpenAI-Beta": "chatkit_beta=v1"}
@@ -68,3 +68,15 @@ async def add_items(http: httpx.AsyncClient, thread_id: str, **items: Any) -> li
 def root_cause(error: BaseException) -> BaseException:
     cause = error.__cause__ or error.__context__
     return root_cause(cause) if cause else error
+
+
+async def shape(http: httpx.AsyncClient, **answer: Any) -> None:
+    """What the next response says; without a pause, unless told."""
+    answer = {"pause_seconds": 0} | answer
+    (await http.post("/_emulator/answers", json=answer)).raise_for_status()
+
+
+async def last_request(http: httpx.AsyncClient, operation: str) -> dict[str, Any]:
+    answer = await http.get("/_emulator/requests", params={"operation": operation})
+    found: dict[str, Any] = answer.raise_for_status().json()[-1]
+    return found

@@ -9,7 +9,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.beta.chatkit import ChatKitThread
 
-from session_service.openai_emulator import create_emulator
+from session_service.openai_emulator.app import create_emulator
 from tests.integration.emulator.conftest import (
     BODY,
     ITEM_TYPES,
@@ -316,7 +316,7 @@ async def test_an_unknown_cursor_is_not_found(http: httpx.AsyncClient, cursor: s
 async def test_unknown_urls_and_methods_are_refused_in_openais_shape(
     http: httpx.AsyncClient,
 ) -> None:
-    for path in (f"{SESSIONS}/refresh", f"{SESSIONS}/", "/v1/responses", "/"):
+    for path in (f"{SESSIONS}/refresh", f"{SESSIONS}/", "/v1/chat/completions", "/"):
         answer = await http.post(path, json=BODY)
         assert answer.status_code == 404
         assert answer.json()["error"]["code"] == "unknown_url"

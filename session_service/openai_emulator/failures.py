@@ -6,20 +6,23 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 import orjson
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from session_service.openai_emulator_schema import JSON, Strict, masked, typical_error
+from session_service.openai_emulator.errors import JSON, Strict, masked, typical_error
 
 CONTROL = "/_emulator"
+_EXCHANGE = "openai_emulator.exchange"
 _LOGGED_REQUESTS = 10_000
 
 Operation = Literal[
@@ -29,21 +32,71 @@ Operation = Literal[
     "threads.retrieve",
     "threads.delete",
     "threads.items",
+    "responses.create",
+    "files.create",
+    "files.list",
+    "files.retrieve",
+    "files.delete",
     "*",
 ]
+# What happens in the middle of an answer is up to the operation.
+_OF_RESPONSES = frozenset(
+    {
+        "error_event",
+        "failed_event",
+        "incomplete",
+        "broken_stream",
+        "silence",
+        "drip",
+        "stuck_tool",
+    }
+)
 
 
-class Failure(Strict):
-    """What is to happen to the next `times` requests of `operation`; None is until cleared."""
+_UP_TO_THE_OPERATION = _OF_RESPONSES | {"delay"}
+
+
+class Limited(Strict):
+    """What holds for the next `times` requests; None is until cleared."""
+
+    times: Annotated[int, Field(ge=1)] | None = 1
+
+
+class Failure(Limited):
+    """What is to happen to the next `times` requests of `operation`."""
 
     operation: Operation = "*"
-    kind: Literal["status", "hang", "reset", "truncate", "malformed", "huge", "delay"] = "status"
-    times: Annotated[int, Field(ge=1)] | None = 1
+    kind: Literal[
+        "status",
+        "hang",
+        "reset",
+        "truncate",
+        "malformed",
+        "huge",
+        "delay",
+        "error_event",
+        "failed_event",
+        "incomplete",
+        "broken_stream",
+        "silence",
+        "drip",
+        "stuck_tool",
+    ] = "status"
     status: Annotated[int, Field(ge=200, le=599)] = 500
     body: Any = None
     raw_body: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     delay_seconds: Annotated[float, Field(ge=0)] = 0
+    after_deltas: Annotated[int, Field(ge=0)] = 3
+    code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"] = "server_error"
+    reason: Literal["max_output_tokens", "content_filter"] = "max_output_tokens"
+
+    @model_validator(mode="after")
+    def _has_a_stream(self) -> Self:
+        if self.kind in _OF_RESPONSES and self.operation != "responses.create":
+            message = "{kind} needs the operation responses.create"
+            raise PydanticCustomError("not_of_this_operation", message, {"kind": self.kind})
+        return self
 
 
 class RequestsQuery(Strict):
@@ -61,6 +114,38 @@ class SeenRequest:
     headers: dict[str, str]
     body: Any
     status: int | None = None
+    left_early: bool = False
+    sent_deltas: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What an operation may know of its request, and do to it, besides the usual."""
+
+    seen: SeenRequest
+    failure: Failure | None
+    """One that is up to the operation."""
+    break_connection: Callable[[], None]
+
+
+def exchange_of(request: Request) -> Exchange:
+    exchange: Exchange = request.scope[_EXCHANGE]
+    return exchange
+
+
+L = TypeVar("L", bound=Limited)
+
+
+def use_up(waiting: list[L], wanted: Callable[[L], bool] = lambda _: True) -> L | None:
+    """The first of `waiting` that is `wanted`, used up by that."""
+    for entry in waiting:
+        if wanted(entry):
+            if entry.times is not None:
+                entry.times -= 1
+                if not entry.times:
+                    waiting.remove(entry)
+            return entry
+    return None
 
 
 class Control:
@@ -72,14 +157,7 @@ class Control:
 
     def take(self, operation: str | None) -> Failure | None:
         """The failure that the next request of `operation` is to meet, used up by that."""
-        for failure in self.failures:
-            if failure.operation in (operation, "*"):
-                if failure.times is not None:
-                    failure.times -= 1
-                    if not failure.times:
-                        self.failures.remove(failure)
-                return failure
-        return None
+        return use_up(self.failures, lambda failure: failure.operation in (operation, "*"))
 
     def add_failure(self, body: Failure) -> JSON:
         self.failures.append(body)
@@ -114,12 +192,16 @@ class FailureInjection:
             return
         started = time.perf_counter()
         request = Request(scope, receive)
-        try:
-            body = await request.body()
-        except ClientDisconnect:
-            return
         matching = (r.name for r in self.routes if r.matches(scope)[0] is Match.FULL)
-        seen = _seen(request, next(matching, None), body)
+        seen = _seen(request, next(matching, None))
+        is_upload = seen.operation == "files.create"  # long, so the operation reads it by itself
+        body = b""
+        if not is_upload:
+            try:
+                body = await request.body()
+            except ClientDisconnect:
+                return
+            seen.body = _json_or_none(body)
         self.control.requests.append(seen)
 
         async def send_identified(message: Message) -> None:
@@ -131,37 +213,65 @@ class FailureInjection:
                 headers.setdefault("openai-processing-ms", str(elapsed_ms))
             await send(message)
 
-        async def receive_again() -> Message:
-            return {"type": "http.request", "body": body}
+        def break_connection(*, reset: bool = False) -> None:
+            _close(cast(Any, send).__self__.transport, reset=reset)
 
         failure = self.control.take(seen.operation)
-        delay = failure.delay_seconds if failure else 0
-        if delay and await _client_left(receive, within=delay):
+        in_its_place = failure and failure.kind not in _UP_TO_THE_OPERATION
+        if is_upload and in_its_place:
+            await _drain(receive)
+        delay = failure.delay_seconds if failure and failure.kind != "drip" else 0
+        if is_upload and not in_its_place:
+            await asyncio.sleep(delay)  # to look whether the client leaves would read the upload
+        elif delay and await client_left(receive, within=delay):
+            seen.left_early = True
             return
-        if failure is None or failure.kind == "delay":
-            await self.app(scope, receive_again, send_identified)
+        if failure is None or not in_its_place:
+            scope[_EXCHANGE] = Exchange(seen, failure, break_connection)
+            app_receive = receive if is_upload else _again(body, receive)
+            await self.app(scope, app_receive, send_identified)
         elif failure.kind in ("hang", "reset", "truncate"):
             if failure.kind == "truncate":
                 await _send_half(send_identified)
             if failure.kind != "hang":
-                _close(cast(Any, send).__self__.transport, reset=failure.kind == "reset")
+                break_connection(reset=failure.kind == "reset")
             # Returning now would make uvicorn answer in our place.
-            await _client_left(receive)
+            await client_left(receive)
+            seen.left_early = failure.kind == "hang"
         else:
             await _answer(failure)(scope, receive, send_identified)
 
 
-def _seen(request: Request, operation: str | None, body: bytes) -> SeenRequest:
+def _seen(request: Request, operation: str | None) -> SeenRequest:
     headers = dict(request.headers)
     if authorization := headers.get("authorization"):
         scheme, _, key = authorization.partition(" ")
         headers["authorization"] = f"{scheme} {masked(key)}"
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        parsed = None
     query = dict(request.query_params)
-    return SeenRequest(operation, request.method, request.url.path, query, headers, parsed)
+    return SeenRequest(operation, request.method, request.url.path, query, headers, body=None)
+
+
+def _json_or_none(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Receives `body` as one message, and then what there is to receive after it."""
+    messages = [{"type": "http.request", "body": body}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
+
+
+async def _drain(receive: Receive) -> None:
+    """Reads the rest of the request: a client that is still sending would not see the answer."""
+    while (await receive()).get("more_body"):
+        pass
 
 
 def _answer(failure: Failure) -> Response:
@@ -199,7 +309,7 @@ def _close(transport: asyncio.Transport, *, reset: bool) -> None:
         transport.close()
 
 
-async def _client_left(receive: Receive, *, within: float | None = None) -> bool:
+async def client_left(receive: Receive, *, within: float | None = None) -> bool:
     """Waits until the connection is gone, at most `within` seconds; whether it is gone."""
     try:
         async with asyncio.timeout(within):

@@ -1,14 +1,14 @@
-"""What OpenAI's ChatKit API accepts, what it fills in, and how it words a refusal.
+"""How OpenAI's API words a refusal: its errors, and bodies checked against pydantic models.
 
-Fields and defaults are those of the official SDK (`openai.types.beta.chatkit`), the wording of
-the errors is OpenAI's wherever it is on record.
+The wording is OpenAI's wherever it is on record.
 """
 
+from collections.abc import Iterable
 from http.client import responses
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 JSON = dict[str, Any]
@@ -39,9 +39,9 @@ def incorrect_key(key: str) -> APIError:
     return APIError(401, message, code="invalid_api_key")
 
 
-def missing_scope() -> APIError:
+def missing_scope(area: str = "chatkit") -> APIError:
     message = (
-        "You have insufficient permissions for this operation. Missing scopes: api.chatkit.write. "
+        f"You have insufficient permissions for this operation. Missing scopes: api.{area}.write. "
         "Check that you have the correct role in your organization (Reader, Writer, Owner) and "
         "project (Member, Owner), and if you're using a restricted API key, that it has the "
         "necessary scopes."
@@ -85,11 +85,8 @@ def _not_null(value: object) -> object:
     return value
 
 
-def _state_value(value: object) -> object:
-    # Not a union of types: pydantic would report one error for each of its members.
-    if not isinstance(value, str | int | float):
-        raise PydanticCustomError("state_value_type", "expected a string, a number or a boolean")
-    return value
+class Nothing(Strict):
+    """The body or query of an operation that takes none."""
 
 
 T = TypeVar("T")
@@ -97,74 +94,6 @@ T = TypeVar("T")
 Omittable = Annotated[T | None, BeforeValidator(_not_null)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Positive = Annotated[int, Field(ge=1)]
-StateKey = Annotated[str, Field(max_length=64)]
-StateValue = Annotated[Any, AfterValidator(_state_value)]
-
-
-class Toggle(Strict):
-    enabled: bool = True
-
-
-class FileUpload(Strict):
-    enabled: bool = False
-    max_file_size: Annotated[int, Field(ge=1, le=512)] = 512
-    max_files: Positive = 10
-
-
-class History(Strict):
-    enabled: bool = True
-    recent_threads: Omittable[Positive] = None
-
-
-class Configuration(Strict):
-    automatic_thread_titling: Toggle = Toggle()
-    file_upload: FileUpload = FileUpload()
-    history: History = History()
-
-
-class Workflow(Strict):
-    id: Annotated[str, Field(pattern="^wf_")]
-    state_variables: Omittable[Annotated[dict[StateKey, StateValue], Field(max_length=64)]] = None
-    tracing: Toggle = Toggle()
-    version: Omittable[NonEmpty] = None
-
-
-class ExpiresAfter(Strict):
-    anchor: Literal["created_at"]
-    seconds: Annotated[int, Field(ge=1, le=600)]
-
-
-class RateLimits(Strict):
-    max_requests_per_1_minute: Positive = 10
-
-
-class SessionRequest(Strict):
-    """The body of `sessions.create`; dumped, it is the resolved part of the answer."""
-
-    user: NonEmpty
-    workflow: Workflow
-    chatkit_configuration: Configuration = Configuration()
-    expires_after: ExpiresAfter = ExpiresAfter(anchor="created_at", seconds=600)
-    rate_limits: RateLimits = RateLimits()
-
-
-class Nothing(Strict):
-    """The body or query of an operation that takes none."""
-
-
-class ListQuery(BaseModel):
-    # Not strict: everything in a query string is text.
-    model_config = ConfigDict(extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
-    order: Literal["asc", "desc"] = "desc"
-    after: str | None = None
-    before: str | None = None
-
-
-class ThreadListQuery(ListQuery):
-    user: str | None = None
-
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -183,12 +112,30 @@ def parse(model: type[Model], body: bytes) -> Model:
     return validate(model, value)
 
 
-def validate(model: type[Model], value: object) -> Model:
-    """`value` as a `model`; raises `APIError` for the first thing that is wrong with it."""
+def validate(model: type[Model], value: object, where: str = "") -> Model:
+    """`value`, found at `where`, as a `model`; raises `APIError` for the first thing amiss."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False)[0]) from error
+        raise _refusal(error.errors(include_url=False)[0], where) from error
+
+
+def wrong_type(param: str, expected: str, value: object) -> APIError:
+    message = (
+        f"Invalid type for '{param}': expected {expected}, but got {_GOT[type(value)]} instead."
+    )
+    return APIError(400, message, param=param, code="invalid_type")
+
+
+def unsupported_value(param: str, value: object, supported: Iterable[str]) -> APIError:
+    names = ", ".join(f"'{name}'" for name in supported)
+    message = f"Invalid value: '{value}'. Supported values are: {names}."
+    return APIError(400, message, param=param, code="invalid_value")
+
+
+def missing_parameter(param: str) -> APIError:
+    message = f"Missing required parameter: '{param}'."
+    return APIError(400, message, param=param, code="missing_required_parameter")
 
 
 # By pydantic's type of error: OpenAI's code and wording.
@@ -225,7 +172,7 @@ _REFUSALS = {
     ),
     "string_pattern_mismatch": (
         "invalid_value",
-        "Invalid '{param}': '{input}'. Expected an ID that begins with 'wf_'.",
+        "Invalid '{param}': '{input}'. Expected {pattern}.",
     ),
 }
 _EXPECTED = {
@@ -235,6 +182,7 @@ _EXPECTED = {
     "float_type": "a number",
     "bool_type": "a boolean",
     "dict_type": "an object",
+    "list_type": "an array",
     "model_type": "an object",
     "state_value_type": "one of a string, a number or a boolean",
 }
@@ -249,15 +197,25 @@ _GOT = {
 }
 
 
-def _refusal(error: ErrorDetails) -> APIError:
+def _refusal(error: ErrorDetails, where: str) -> APIError:
     # pydantic marks an error in a key of a map by a last element "[key]".
-    path = [str(part) for part in error["loc"] if part != "[key]"]
-    param = ".".join(path) or "body"
+    path = [part for part in error["loc"] if part != "[key]"]
+    param = where
+    for part in path:
+        param += f"[{part}]" if isinstance(part, int) else f".{part}" if param else str(part)
     if expected := _EXPECTED.get(error["type"]):
-        code, got = "invalid_type", _GOT[type(error["input"])]
-        message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
-    else:
-        code, wording = _REFUSALS.get(error["type"], ("invalid_value", "Invalid '{param}': {msg}."))
-        known = {"param": param, "msg": error["msg"], "input": error["input"]}
-        message = wording.format_map(known | error.get("ctx", {}))
-    return APIError(400, message, param=".".join(path) or None, code=code)
+        return wrong_type(param or "body", expected, error["input"])
+    code, wording = _REFUSALS.get(error["type"], ("invalid_value", "Invalid '{param}': {msg}."))
+    known = {"param": param or "body", "msg": error["msg"], "input": error["input"]}
+    known |= error.get("ctx", {})
+    if "pattern" in known:
+        prefix = known["pattern"].removeprefix("^")
+        is_prefix = prefix.replace("_", "").isalnum()
+        known["pattern"] = (
+            f"an ID that begins with '{prefix}'"
+            if is_prefix
+            else f"a string that matches the pattern '{known['pattern']}'"
+        )
+    if isinstance(known.get("ge", known.get("le")), float):
+        code, wording = code.replace("integer", "decimal"), wording.replace("integer", "decimal")
+    return APIError(400, wording.format_map(known), param=param or None, code=code)

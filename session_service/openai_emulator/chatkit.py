@@ -6,15 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from session_service.openai_emulator_schema import (
-    JSON,
+from session_service.openai_emulator.chatkit_schema import (
     ListQuery,
-    NonEmpty,
     SessionRequest,
-    Strict,
     ThreadListQuery,
-    not_found,
 )
+from session_service.openai_emulator.errors import JSON, NonEmpty, Strict, not_found
 
 # Sessions live for ten minutes; this is what a busy bench makes in that time.
 _REMEMBERED_SESSIONS = 50_000

@@ -1,0 +1,48 @@
+"""SIGTERM and SIGINT ask a process to stop; asked twice, it does the same."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Whether somebody has asked this process to stop, from the first moment on."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._event = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def wait(self) -> None:
+        """Waits until somebody has."""
+        self._loop = asyncio.get_running_loop()
+        if self._asked:  # before there was a loop to tell
+            self._event.set()
+        await self._event.wait()
+
+    def ask(self, _: int, __: FrameType | None) -> None:
+        """The signal handler."""
+        self._asked = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._event.set)
+
+
+@contextlib.contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Takes the signals within the block, and ignores them after it: the process is at its end.
+
+    An event loop's own signal handlers are no help here: when it closes, it restores the default,
+    and the next signal would end the process with an error.
+    """
+    request = StopRequest()
+    for number in _SIGNALS:
+        signal.signal(number, request.ask)
+    try:
+        yield request
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)

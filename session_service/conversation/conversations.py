@@ -1,0 +1,204 @@
+"""The rules of conversations: who may speak, how much, and one answer at a time in a thread."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from chatkit.types import (
+    ActiveStatus,
+    AttachmentsCreateReq,
+    ClosedStatus,
+    ErrorEvent,
+    NoticeEvent,
+    ThreadsAddUserMessageReq,
+    ThreadsDeleteReq,
+    ThreadStreamEvent,
+    is_streaming_req,
+)
+
+from runtime import log as logs
+from session_service.cancellations import FIRST_RETRY_MS, Cancellations
+from session_service.conversation import requests
+from session_service.conversation.attachments import Attachments
+from session_service.conversation.chat_server import ChatServer
+from session_service.conversation.context import RequestContext
+from session_service.conversation.texts import texts_in
+from session_service.errors import RateLimited, ThreadNotFound, UpstreamTimeout
+from session_service.rate_limit import RateLimit
+from session_service.sessions import Sessions, check_id, now_ms
+from session_service.stores.base import Session
+from session_service.stores.conversations import ConversationStore, Deleted
+from session_service.streams import Owner, Stream, Streams
+
+EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
+
+_BUSY = "Another answer is being written into this thread; try again"
+_FULL = "message_limit"
+"""In a thread's metadata, which browsers do not see: that it was closed for being full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request of the protocol, as far as it is there."""
+
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class Conversations:
+    """Wherever a client secret is asked for: raises Unauthenticated and SessionDeleted."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        store: ConversationStore,
+        server: ChatServer,
+        attachments: Attachments,
+        streams: Streams,
+        cancellations: Cancellations,
+        *,
+        requests_per_minute: int,
+        max_messages: int,
+        timeout_seconds: float,
+    ) -> None:
+        """`requests_per_minute` is of a session: answers, and as many files besides."""
+        self._sessions = sessions
+        self._store = store
+        self._server = server
+        self._attachments = attachments
+        self._streams = streams
+        self._cancellations = cancellations
+        self._answers = RateLimit(requests_per_minute)
+        self._uploads = RateLimit(requests_per_minute)
+        self._max_messages = max_messages
+        self._timeout_seconds = timeout_seconds
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def process(
+        self, client_secret: str, body: bytes, language: str, base_url: str
+    ) -> AsyncIterator[Reply]:
+        """Processes one request. What is still being answered when the block ends is broken off.
+
+        Raises InvalidArgument, RateLimited, ThreadNotFound, AttachmentNotFound, and what befalls an
+        answer before it has begun; what does later is raised by the chunks.
+        """
+        session = await self._sessions.authorize(client_secret)
+        request = requests.parse(body)
+        stream = Stream()
+        context = RequestContext(
+            session, language, base_url, logs.request_id.get(), stream.has_room
+        )
+        if not is_streaming_req(request):
+            if isinstance(request, AttachmentsCreateReq):
+                self._admit(self._uploads, session)
+            await requests.check(request, self._server.threads, context)
+            result = await self._server.result(request, context)
+            if isinstance(request, ThreadsDeleteReq):
+                self._streams.end_thread(session.user_id, request.params.thread_id)
+            yield Reply(JSON, _once(result))
+            return
+        self._admit(self._answers, session)
+        context.thread_id = getattr(request.params, "thread_id", None)
+        owner = Owner(session.user_id, session.root_id, lambda: context.thread_id)
+        with self._streams.running(owner, stream):
+            stream.start(self._frames(request, context, stream), context.fail)
+            try:
+                await stream.begun()
+                yield Reply(EVENT_STREAM, stream.read())
+            finally:
+                await stream.close()
+
+    async def authorize_upload(self, client_secret: str) -> Session:
+        """Returns whose session it is. Raises RateLimited too."""
+        session = await self._sessions.authorize(client_secret)
+        self._admit(self._uploads, session)
+        return session
+
+    async def delete_user(self, user_id: str) -> Deleted:
+        """Deletes all that is kept of a user, at OpenAI too as far as it will."""
+        check_id("user_id", user_id)
+        await self._streams.end_user(user_id)
+        at_ms = now_ms()
+        deleted = await self._store.delete_user(user_id, at_ms, at_ms + FIRST_RETRY_MS)
+        self._cancellations.start(deleted.to_cancel)
+        await self._attachments.discard(deleted.attachments)
+        return deleted
+
+    def _admit(self, limit: RateLimit, session: Session) -> None:
+        limit.admit(session.root_id, asyncio.get_running_loop().time())
+
+    async def _frames(
+        self, request: Any, context: RequestContext, stream: Stream
+    ) -> AsyncIterator[bytes]:
+        """Yields the events of an answer, each as server-sent event."""
+        stream.limit(self._timeout_seconds, RateLimited(_BUSY, retry_after_seconds=1))
+        async with self._turn(request, context):
+            stream.limit(self._timeout_seconds, UpstreamTimeout())
+            context.deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+            await requests.check(request, self._server.threads, context)
+            events = await self._closing(request, context)
+            if events is None:
+                events = self._server.events(request, context)
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    # ChatKit's own has no room for a reason: that is raised below.
+                    if context.failure is None or not isinstance(event, ErrorEvent):
+                        yield self._server.frame(event)
+        if context.failure is not None:
+            raise context.failure
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, request: Any, context: RequestContext) -> AsyncIterator[None]:
+        """Waits until no other answer is written into the thread, as two tabs would have it."""
+        thread_id = getattr(request.params, "thread_id", None)
+        if thread_id is None:
+            yield
+            return
+        lock = self._turns.setdefault((context.user_id, thread_id), asyncio.Lock())
+        async with lock:
+            yield
+
+    async def _closing(
+        self, request: Any, context: RequestContext
+    ) -> AsyncGenerator[ThreadStreamEvent, None] | None:
+        """Returns what there is to say instead of an answer where a thread is full, or closed.
+
+        It is full where the message and its answer would be too many.
+        """
+        if not isinstance(request, ThreadsAddUserMessageReq):
+            return None
+        kept = await self._store.thread(context.user_id, request.params.thread_id)
+        if kept is None:
+            raise ThreadNotFound
+        thread = await self._server.store.load_thread(kept.id, context)
+        texts = texts_in(context.language)
+        is_full = kept.messages and kept.messages + 2 > self._max_messages
+        if not is_full:
+            if thread.metadata.pop(_FULL, False):  # since then an answer was taken back
+                thread.status = ActiveStatus()
+                await self._server.store.save_thread(thread, context)
+            if thread.status.type == "active":
+                return None
+
+        async def events() -> AsyncGenerator[ThreadStreamEvent, None]:
+            notice = texts.limit_notice.format(limit=self._max_messages)
+            if not is_full and thread.status.type != "active":  # the agent has closed it
+                notice = thread.status.reason or texts.closed_notice
+            elif thread.status.type == "active":
+                reason = texts.limit_reason.format(limit=self._max_messages)
+                thread.status = ClosedStatus(reason=reason)
+                thread.metadata[_FULL] = True
+                await self._server.store.save_thread(thread, context)
+            yield NoticeEvent(level="warning", message=notice)
+            yield self._server.updated(thread)
+
+        return events()
+
+
+async def _once(result: bytes) -> AsyncIterator[bytes]:
+    yield result

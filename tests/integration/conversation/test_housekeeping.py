@@ -1,0 +1,101 @@
+"""What goes without being asked."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+
+from session_service.config import Settings
+from session_service.conversation.attachment_files import open_attachment_files
+from session_service.conversation.attachments import Attachments
+from session_service.conversation.housekeeping import Housekeeping
+from session_service.conversation.links import Links
+from session_service.conversation.openai_files import OpenAIFiles
+from session_service.stores.base import DAY_MS
+from session_service.stores.conversations import ConversationStore
+from session_service.stores.sqlite import open_sqlite_store
+from tests.integration.conversation.chat import Chat, message, open_chat, thread_id_of
+from tests.support import Emulator, eventually
+
+CSV = b"a;b\n"
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The stores of a service that has stopped."""
+
+    store: ConversationStore
+    attachments: Attachments
+    directory: Path
+
+    async def clean(self, days_later: float, retention_days: float) -> None:
+        at_ms = time.time_ns() // 1_000_000 + int(days_later * DAY_MS)
+        await Housekeeping(self.store, self.attachments, retention_days).clean(at_ms)
+
+    def files(self) -> list[Path]:
+        return [path for path in self.directory.rglob("atc_*") if path.is_file()]
+
+
+@asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[House]:
+    path = settings.database_url.removeprefix("sqlite:///")
+    async with (
+        open_sqlite_store(path) as store,
+        open_attachment_files(settings.chatkit_attachments_dir) as files,
+        openai.AsyncOpenAI(api_key="sk-test", base_url=settings.openai_base_url) as client,
+    ):
+        attachments = Attachments(
+            store.conversations, files, Links(b"key"), 1024, OpenAIFiles(client)
+        )
+        yield House(store.conversations, attachments, settings.chatkit_attachments_dir)
+
+
+async def with_a_thread_and_two_files(chat: Chat) -> str:
+    """Returns a thread in which one file was sent; another waits for its message."""
+    sent = await chat.attach("sent.csv", CSV)
+    await chat.attach("forgotten.csv", CSV)
+    events = await chat.stream("threads.create", input=message("Mira", sent)).events()
+    return thread_id_of(events)
+
+
+async def test_old_threads_go_with_their_files_where_that_is_wanted(
+    settings: Callable[..., Settings], emulator: Emulator
+) -> None:
+    made = settings()
+    async with open_chat(made) as chat:
+        thread_id = await with_a_thread_and_two_files(chat)
+    async with open_house(made) as house:
+        await house.clean(days_later=29, retention_days=30)
+        assert await house.store.thread("7", thread_id) is not None
+        await house.clean(days_later=31, retention_days=30)
+        assert await house.store.thread("7", thread_id) is None
+        assert house.files() == []
+    assert len(await emulator.requests("files.delete")) == 1
+
+
+async def test_threads_are_kept_where_nothing_else_is_said(
+    settings: Callable[..., Settings],
+) -> None:
+    made = settings()
+    async with open_chat(made) as chat:
+        thread_id = await with_a_thread_and_two_files(chat)
+    async with open_house(made) as house:
+        assert len(house.files()) == 2
+        await house.clean(days_later=3650, retention_days=0)
+        assert await house.store.thread("7", thread_id) is not None
+        assert len(house.files()) == 1  # what was never sent goes after a day
+
+
+async def test_the_service_cleans_by_itself(settings: Callable[..., Settings]) -> None:
+    made = settings()
+    async with open_chat(made) as chat:
+        thread_id = await chat.new_thread()
+    async with open_chat(settings(chatkit_retention_days=1e-7)) as chat:
+
+        async def is_gone() -> bool:
+            return thread_id not in str(await chat.ask("threads.list"))
+
+        await eventually(is_gone)
