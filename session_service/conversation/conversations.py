@@ -13,6 +13,7 @@ from chatkit.types import (
     ClosedStatus,
     ErrorEvent,
     NoticeEvent,
+    ThreadMetadata,
     ThreadsAddUserMessageReq,
     ThreadsDeleteReq,
     ThreadStreamEvent,
@@ -175,7 +176,7 @@ class Conversations:
         kept = await self._store.thread(context.user_id, request.params.thread_id)
         if kept is None:
             raise ThreadNotFound
-        thread = await self._server.store.load_thread(kept.id, context)
+        thread = ThreadMetadata.model_validate_json(kept.data)
         texts = texts_in(context.language)
         is_full = kept.messages and kept.messages + 2 > self._max_messages
         if not is_full:
