@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import cast
 
+import grpc
 from grpc_health.v1 import health_pb2_grpc
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from gateway.auth import Authenticator
+from gateway.call_stream import CallStreamChannel
 from gateway.channel import open_channel
 from gateway.client_script import create_client_script
 from gateway.config import Settings
@@ -34,6 +37,7 @@ def create_app(settings: Settings) -> ASGIApp:
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with (
             open_channel(settings.session_service_target) as channel,
+            contextlib.aclosing(CallStreamChannel(channel)) as call_stream,
             open_key_set(settings.jwt_jwks_url) as keys,
         ):
             yield State(
@@ -45,7 +49,9 @@ def create_app(settings: Settings) -> ASGIApp:
                     user_claim=settings.jwt_user_claim,
                     admin_user_ids=settings.admin_user_ids,
                 ),
-                sessions=session_service_pb2_grpc.SessionServiceStub(channel),
+                sessions=session_service_pb2_grpc.SessionServiceStub(
+                    cast(grpc.aio.Channel, call_stream)
+                ),
                 conversations=conversation_service_pb2_grpc.ConversationServiceStub(channel),
                 # types-grpcio-health-checking does not know the calls of its stub.
                 check_health=health_pb2_grpc.HealthStub(channel).Check,  # type: ignore[attr-defined]

@@ -39,6 +39,8 @@ STATUS_CODES = {
 """The status code of every reason, as the contract's table has it."""
 
 REQUEST_ID_KEY = "x-request-id"
+_CARRIER = "/chatkit.v1.CallStreamService/Carry"
+"""Not a call, but what calls come on; each is wrapped by itself."""
 _DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the session service"
 
 log = structlog.get_logger()
@@ -82,8 +84,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith("/chatkit.v1."):
+        if handler is None or not method.startswith("/chatkit.v1.") or method == _CARRIER:
             return handler
+        return self.wrap(handler, method)
+
+    def wrap(self, handler: Handler, method: str) -> Handler:
+        """Returns a handler that does what this one does, with what is around every call."""
         kind, build = _BUILD[handler.request_streaming, handler.response_streaming]
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return build(
@@ -133,7 +139,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return
         except ServiceError as error:
             outcome = error.reason
-            status = _status(error)
+            status = status_of(error)
             if error.field_violations:
                 said["problem"] = str(error)
         except Exception:
@@ -224,7 +230,8 @@ async def _close(responses: AsyncGenerator[Any, None]) -> None:
         raise
 
 
-def _status(error: ServiceError) -> grpc.Status:
+def status_of(error: ServiceError) -> grpc.Status:
+    """Returns what a call ends with that raised this."""
     details = ErrorDetails(
         reason=error.reason,
         metadata=error.metadata,

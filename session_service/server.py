@@ -6,7 +6,7 @@ import socket
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc
 import structlog
@@ -15,8 +15,14 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
-from protos.chatkit.v1 import session_service_pb2, session_service_pb2_grpc
+from protos.chatkit.v1 import (
+    call_stream_service_pb2,
+    call_stream_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+)
 from session_service.agent_builder import Today, utc_today
+from session_service.call_stream import CallStreamServicer, Handlers
 from session_service.cancellations import Cancellations
 from session_service.config import Settings
 from session_service.interceptors import CallInterceptor
@@ -41,8 +47,11 @@ _ENDING_SECONDS = 2.0
 """Before that is over, answers that are still being written are told to end."""
 _LAST_BYTES_SECONDS = 0.5
 
-_SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
-_NAMES = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+_NAMES = (
+    session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
+    call_stream_service_pb2.DESCRIPTOR.services_by_name["CallStreamService"].full_name,
+    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+)
 
 _OPTIONS = (
     # The largest request is one of the ChatKit protocol, of which the gateway takes 512 KiB: the
@@ -67,6 +76,7 @@ class Server:
     _grpc: grpc.aio.Server
     _health: health_aio.HealthServicer
     _calls: CallInterceptor
+    _call_streams: CallStreamServicer
     _sessions: Sessions
     _cancellations: Cancellations
     _streams: Streams
@@ -76,6 +86,7 @@ class Server:
         await self._health.enter_graceful_shutdown()
         stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS + _LAST_BYTES_SECONDS))
         await asyncio.sleep(0)  # so that it refuses new calls from here on
+        self._call_streams.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
                 await self._streams.drain(GRACE_SECONDS - _ENDING_SECONDS)
@@ -128,9 +139,14 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         health = health_aio.HealthServicer()
         calls = CallInterceptor()
         server = grpc.aio.server(interceptors=[calls], options=_OPTIONS)
+        servicer = SessionServicer(sessions, store, settings.chatkit_timeout_seconds)
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
+        carried = Handlers(calls.wrap)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
-            SessionServicer(sessions, store, settings.chatkit_timeout_seconds), server
+            servicer, cast(grpc.aio.Server, carried)
         )
+        call_streams = CallStreamServicer(carried.by_name)
+        call_stream_service_pb2_grpc.add_CallStreamServiceServicer_to_server(call_streams, server)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         names = list(_NAMES)
         if conversations is not None:
@@ -142,7 +158,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         stack.push_async_callback(server.stop, None)
         for name in (*names, ""):  # the one for all is last: what it says holds for each
             await health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        yield Server(port, server, health, calls, sessions, cancellations, streams)
+        yield Server(port, server, health, calls, call_streams, sessions, cancellations, streams)
 
 
 def _issuer(settings: Settings, api: ChatKitAPI) -> Issuer:

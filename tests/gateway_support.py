@@ -22,7 +22,11 @@ from gateway.config import Settings
 from gateway.http_protocol import HTTPProtocol
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import session_service_pb2 as pb
+from protos.chatkit.v1.call_stream_service_pb2_grpc import (
+    add_CallStreamServiceServicer_to_server,
+)
 from protos.chatkit.v1.errors import ErrorDetails, to_status
+from session_service.call_stream import CallStreamServicer, on_bytes
 from tests.support import running
 
 Code = grpc.StatusCode
@@ -202,6 +206,11 @@ class FakeService:
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler("chatkit.v1.SessionService", handlers)]
         )
+        carried = {
+            f"/chatkit.v1.SessionService/{name}": on_bytes(handler)
+            for name, handler in handlers.items()
+        }
+        add_CallStreamServiceServicer_to_server(CallStreamServicer(carried), server)
         if self.conversations:
             handlers = self.conversations.handlers()
             server.add_generic_rpc_handlers(

@@ -1,0 +1,218 @@
+"""chatkit.v1.CallStreamService: unary calls that travel together on one stream.
+
+Each goes through the same interceptor and servicer as if it had come by itself. What gRPC does for
+every call, some 400 µs on both sides together, is done once for as many as come at a time.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import structlog
+from google.rpc import status_pb2
+
+from protos.chatkit.v1 import call_stream_service_pb2 as pb
+from protos.chatkit.v1 import call_stream_service_pb2_grpc as pb_grpc
+from protos.chatkit.v1.errors import STATUS_DETAILS_KEY
+from session_service.errors import Unavailable
+from session_service.interceptors import status_of
+
+MAX_MESSAGE_BYTES = 256 * 1024
+"""Of outcomes that travel together; a single one may be larger. Far below what clients take."""
+_MAX_CALLS = 10_000
+"""In flight on one stream; no more are read until some have ended."""
+
+RpcMethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[pb.CarryRequest, pb.CarryResponse]"
+Handler: TypeAlias = Callable[[bytes, "_CallContext"], Awaitable[bytes]]
+
+log = structlog.get_logger()
+
+
+class CallStreamServicer(pb_grpc.CallStreamServiceServicer):
+    """Carries calls of `handlers`, by full name such as `/chatkit.v1.SessionService/GetStats`."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers = handlers
+        self._streams: set[_Stream] = set()
+        self._draining = False
+
+    # Writes by itself, as an async generator would be dropped where it is when a caller goes away.
+    async def Carry(  # type: ignore[override]
+        self, requests: AsyncIterator[pb.CarryRequest], context: Context
+    ) -> None:
+        stream = _Stream(self._handlers, context)
+        self._streams.add(stream)
+        if self._draining:
+            stream.drain()
+        try:
+            await stream.run(requests)
+        finally:
+            self._streams.discard(stream)
+
+    def drain(self) -> None:
+        """Takes no more calls; each stream ends when it has none left."""
+        self._draining = True
+        for stream in self._streams:
+            stream.drain()
+
+
+class _Stream:
+    def __init__(self, handlers: Mapping[str, Handler], context: Context) -> None:
+        self._handlers = handlers
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._outcomes: list[pb.Outcome] = []
+        self._draining = False
+        self._told = True
+        """Whether the caller knows that we are draining."""
+        self._ended = False
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def drain(self) -> None:
+        self._draining, self._told = True, False
+        self._changed.set()
+
+    async def run(self, requests: AsyncIterator[pb.CarryRequest]) -> None:
+        reading = asyncio.create_task(self._read(requests))
+        try:
+            while not self._is_over():
+                await self._changed.wait()
+                self._changed.clear()
+                while self._outcomes or not self._told:  # what ends during a write goes together
+                    await self._write()
+        finally:
+            reading.cancel()
+            for task in self._calls.values():
+                task.cancel()
+
+    def _is_over(self) -> bool:
+        return (self._ended or self._draining) and not self._calls
+
+    async def _write(self) -> None:
+        size, count = 0, 0
+        for outcome in self._outcomes:
+            size += len(outcome.response) + len(outcome.status)
+            if count and size > MAX_MESSAGE_BYTES:
+                break
+            count += 1
+        message = pb.CarryResponse(outcomes=self._outcomes[:count], draining=self._draining)
+        del self._outcomes[:count]
+        self._told = True
+        await self._context.write(message)
+
+    async def _read(self, requests: AsyncIterator[pb.CarryRequest]) -> None:
+        try:
+            async for request in requests:
+                for call in request.calls:
+                    self._calls[call.id] = asyncio.create_task(self._carry(call))
+                for call_id in request.cancelled:
+                    if task := self._calls.get(call_id):
+                        task.cancel()
+                while len(self._calls) > _MAX_CALLS:
+                    self._room.clear()
+                    await self._room.wait()
+        finally:
+            self._ended = True
+            self._changed.set()
+
+    async def _carry(self, call: pb.Call) -> None:
+        limit = (
+            self._loop.call_later(call.timeout_ms / 1000, self._calls[call.id].cancel)
+            if call.timeout_ms
+            else None
+        )
+        try:
+            outcome = pb.Outcome(id=call.id, response=await self._response(call))
+        except _Aborted as aborted:
+            outcome = pb.Outcome(id=call.id, status=aborted.status)
+        finally:
+            if limit:
+                limit.cancel()
+            del self._calls[call.id]
+            self._room.set()
+            self._changed.set()
+        self._outcomes.append(outcome)
+
+    async def _response(self, call: pb.Call) -> bytes:
+        context = _CallContext(call)
+        handler = self._handlers.get(call.method)
+        if handler is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        if self._draining:
+            status = status_of(Unavailable())
+            await context.abort(status.code, status.details, status.trailing_metadata)
+        return await handler(call.request, context)
+
+
+class _Aborted(Exception):
+    def __init__(self, status: bytes) -> None:
+        self.status = status
+        """A google.rpc.Status, serialized."""
+
+
+class _CallContext:
+    """What handlers use of a `grpc.aio.ServicerContext`, for one call of a stream."""
+
+    def __init__(self, call: pb.Call) -> None:
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
+        return tuple(self._call.metadata.items())
+
+    def set_trailing_metadata(self, _: Sequence[tuple[str, str | bytes]]) -> None:
+        """Does nothing: what is in it, the request id, the caller knows."""
+
+    def time_remaining(self) -> float | None:
+        if not self._call.timeout_ms:
+            return None
+        return self._call.timeout_ms / 1000 - (self._loop.time() - self._began)
+
+    async def abort(
+        self,
+        code: grpc.StatusCode,
+        details: str = "",
+        trailing_metadata: Sequence[tuple[str, str | bytes]] = (),
+    ) -> NoReturn:
+        for key, value in trailing_metadata:
+            if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
+                raise _Aborted(value)
+        status = status_pb2.Status(code=code.value[0], message=details)
+        raise _Aborted(status.SerializeToString())
+
+
+class Handlers:
+    """Takes the place of a server when a servicer is added to it, to get at its unary handlers."""
+
+    def __init__(self, wrap: Callable[[RpcMethodHandler, str], RpcMethodHandler]) -> None:
+        self._wrap = wrap
+        self.by_name: dict[str, Handler] = {}
+
+    def add_generic_rpc_handlers(self, _: object) -> None:
+        """Does nothing: the next call brings the same ones, with their names."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, RpcMethodHandler]
+    ) -> None:
+        for method, handler in handlers.items():
+            name = f"/{service}/{method}"
+            self.by_name[name] = on_bytes(self._wrap(handler, name))
+
+
+def on_bytes(handler: RpcMethodHandler) -> Handler:
+    """Returns what a unary handler of gRPC does, from the serialized request to the response."""
+    # Not None for a unary handler, and functions of grpc.aio's context on a server of grpc.aio.
+    parse: Any = handler.request_deserializer
+    answer: Any = handler.unary_unary
+    serialize: Any = handler.response_serializer
+
+    async def handle(request: bytes, context: _CallContext) -> bytes:
+        response: bytes = serialize(await answer(parse(request), context))
+        return response
+
+    return handle
