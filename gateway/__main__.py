@@ -19,6 +19,7 @@ from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
 from runtime import log as logs
 from runtime.signals import StopRequest, stop_request
+from runtime.transport import split_token
 
 GRACE_SECONDS = 20.0
 """How long requests in flight may take after SIGTERM."""
@@ -130,7 +131,8 @@ def _warn_of_short_secret(settings: Settings) -> None:
 def main(grace_seconds: float = GRACE_SECONDS) -> None:
     with stop_request() as stop:
         settings = load_settings()
-        logs.configure(settings.log_level, settings.log_format)
+        tokens = [split_token(entry)[1] for entry in settings.session_service_token]
+        logs.configure(settings.log_level, settings.log_format, tokens)
         # It warns of every form that it cannot read: who sent it is told, nobody else has to be.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         _warn_of_short_secret(settings)

@@ -33,7 +33,7 @@ def create_app(settings: Settings) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with (
-            open_channel(settings.session_service_target) as channel,
+            open_channel(settings) as channel,
             open_key_set(settings.jwt_jwks_url) as keys,
         ):
             yield State(

@@ -418,6 +418,18 @@ TEXTS: dict[str, Translations] = {
             " session_service: check the disk and the file of DATABASE_URL.",
         ),
     ),
+    "UNAVAILABLE.service_token": Translations(
+        es=Text(
+            "El servicio de chat no está disponible en este momento.",
+            "Un administrador debe comprobar que SESSION_SERVICE_TOKEN es el mismo en el gateway y"
+            " en session_service.",
+        ),
+        en=Text(
+            "The chat service is not available right now.",
+            "An administrator must check that SESSION_SERVICE_TOKEN is the same for the gateway and"
+            " for session_service.",
+        ),
+    ),
     "UNAVAILABLE.keys": Translations(
         es=Text(
             "No se puede comprobar tu inicio de sesión en este momento.",

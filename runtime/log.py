@@ -23,6 +23,9 @@ LogFormat = Literal["json", "console"]
 request_id: ContextVar[str] = ContextVar("request_id")
 """Names the request in every log line and on the wire; set where a request enters."""
 
+caller: ContextVar[str] = ContextVar("caller")
+"""Names who has sent the request, where another process of ours can; only in log lines."""
+
 # Without the values of variables: they may be secrets.
 _tracebacks = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -43,7 +46,7 @@ def configure(
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_request_id,
+        _add_request,
     ]
     rendered: list[structlog.typing.Processor] = (
         [
@@ -87,9 +90,11 @@ def current_request() -> str:
     return request_id.get(None) or begin_request(None)
 
 
-def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if current := request_id.get(None):
         event["request_id"] = current
+    if name := caller.get(None):
+        event["caller"] = name
     return event
 
 

@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
 from runtime import log as logs
-from session_service.errors import InvalidArgument, ServiceError, Unavailable
+from session_service.callers import ANYBODY, Callers
+from session_service.errors import InvalidArgument, ServiceError, Unauthenticated, Unavailable
 
 STATUS_CODES = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
@@ -58,9 +59,13 @@ _BUILD = {
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the calls of chatkit.v1, of all four kinds; health and reflection pass untouched."""
+    """Wraps the calls of chatkit.v1, of all four kinds.
 
-    def __init__(self) -> None:
+    Others pass untouched, health for everybody and reflection for known callers.
+    """
+
+    def __init__(self, callers: Callers = ANYBODY) -> None:
+        self._callers = callers
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -82,8 +87,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith("/chatkit.v1."):
+        if handler is None or method.startswith("/grpc.health."):
             return handler
+        if not method.startswith("/chatkit.v1."):
+            return self._for_known_callers(handler, handler_call_details)
         kind, build = _BUILD[handler.request_streaming, handler.response_streaming]
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return build(
@@ -91,6 +98,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             request_deserializer=_tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+
+    def _for_known_callers(self, handler: "Handler", details: grpc.HandlerCallDetails) -> "Handler":
+        try:
+            self._callers.check_token(dict(details.invocation_metadata or ()))
+        except Unauthenticated as error:
+            status = _status(error)
+
+            async def refuse(_: Any, context: Context) -> None:
+                await context.abort(status.code, status.details, status.trailing_metadata or ())
+
+            # Of this kind, as it waits for no message, whatever the client means to send.
+            return grpc.stream_stream_rpc_method_handler(refuse)
+        return handler
 
     def _wrap_unary(self, behavior: Behavior, method: str) -> Behavior:
         async def wrapped(request: Any, context: Context) -> Any:
@@ -120,13 +140,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """What is around every call, whatever it sends and answers."""
         started = time.perf_counter()
-        request_id = logs.begin_request(_proposed_request_id(context))
+        sent = dict(context.invocation_metadata() or ())
+        proposed = sent.get(REQUEST_ID_KEY)
+        request_id = logs.begin_request(proposed if isinstance(proposed, str) else None)
         metadata = ((REQUEST_ID_KEY, request_id),)
         outcome = "CANCELLED"
         said: dict[str, str] = {}
         self._enter()
         try:
             context.set_trailing_metadata(metadata)
+            logs.caller.set(self._callers.admit(sent, context))
             async with self._until_cut():
                 yield
             outcome = "OK"
@@ -232,10 +255,3 @@ def _status(error: ServiceError) -> grpc.Status:
         retry_after_seconds=error.retry_after_seconds,
     )
     return to_status(STATUS_CODES[error.reason], str(error), details)
-
-
-def _proposed_request_id(context: Context) -> str | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str):
-            return value
-    return None

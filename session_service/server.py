@@ -16,11 +16,15 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
 from protos.chatkit.v1 import session_service_pb2, session_service_pb2_grpc
+from runtime import tls
+from runtime.transport import split_token
 from session_service.agent_builder import Today, utc_today
+from session_service.callers import Callers, server_credentials
 from session_service.cancellations import Cancellations
 from session_service.config import Settings
 from session_service.interceptors import CallInterceptor
 from session_service.issuer import Issuer
+from session_service.limits import SERVER_OPTIONS
 from session_service.openai_api import ChatKitAPI, open_client
 from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
@@ -43,18 +47,6 @@ _LAST_BYTES_SECONDS = 0.5
 
 _SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
 _NAMES = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-
-_OPTIONS = (
-    # The largest request is one of the ChatKit protocol, of which the gateway takes 512 KiB: the
-    # rest is room for what is around it. Attachments come in chunks of 64 KiB.
-    ("grpc.max_receive_message_length", 1024 * 1024),
-    ("grpc.max_metadata_size", 16 * 1024),
-    # Two processes on one port would share its connections: better that the second fails.
-    ("grpc.so_reuseport", 0),
-    # Gateways ping idle connections every 30 s, see gateway/channel.py.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
 log = structlog.get_logger()
 
@@ -126,8 +118,8 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         await stack.enter_async_context(_running(background))
 
         health = health_aio.HealthServicer()
-        calls = CallInterceptor()
-        server = grpc.aio.server(interceptors=[calls], options=_OPTIONS)
+        calls = CallInterceptor(_callers(settings))
+        server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
             SessionServicer(sessions, store, settings.chatkit_timeout_seconds), server
         )
@@ -137,7 +129,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
             conversations.add_to(server)
             names.append(conversations.name)
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
-        port = await _listen(server, settings.session_service_listen)
+        port = await _listen(server, settings.session_service_listen, _credentials(settings))
         await server.start()
         stack.push_async_callback(server.stop, None)
         for name in (*names, ""):  # the one for all is last: what it says holds for each
@@ -176,11 +168,36 @@ async def _open_conversations(
         raise CannotStart(f"cannot keep attachments in {directory}: {error}") from error
 
 
-async def _listen(server: grpc.aio.Server, address: str) -> int:
+def _callers(settings: Settings) -> Callers:
+    return Callers(
+        map(split_token, settings.session_service_token),
+        certificates=settings.session_service_tls_client_ca is not None,
+    )
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    if settings.session_service_tls_cert is None:
+        return None
+    files = tls.Files(
+        authorities=settings.session_service_tls_client_ca,
+        certificate=settings.session_service_tls_cert,
+        key=settings.session_service_tls_key,
+    )
+    try:
+        return server_credentials(tls.Watched(files))
+    except ValueError as error:  # replaced since the settings were checked
+        raise CannotStart(f"cannot use its certificate: {error}") from error
+
+
+async def _listen(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None
+) -> int:
     host, _, port = address.rpartition(":")
     try:
         # gRPC writes a line of its own when it cannot, and tells us less than the system does.
         await asyncio.to_thread(_check_address, host.strip("[]"), int(port))
+        if credentials is not None:
+            return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
     except (OSError, RuntimeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is in use"
