@@ -45,6 +45,12 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _server_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}", value):
+        raise ValueError("must be a name as in the certificate, such as session-service")
+    return value
+
+
 def _ip_version(host: str) -> int | None:
     try:
         return ipaddress.ip_address(host.strip("[]")).version
@@ -72,9 +78,7 @@ class Settings(ProcessSettings):
     session_service_plaintext: bool = False
     session_service_tls_ca: AuthoritiesFile | None = None
     """Whose certificate the session service must have; None is to speak in the clear."""
-    session_service_tls_server_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")] | None = (
-        None
-    )
+    session_service_tls_server_name: Annotated[str, AfterValidator(_server_name)] | None = None
     """What is in that certificate where it is not the target's own name."""
     session_service_tls_client_cert: CertificateFile | None = None
     session_service_tls_client_key: Annotated[Path | None, Field(validate_default=True)] = None

@@ -24,6 +24,7 @@ from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1.errors import ErrorDetails, to_status
 from tests.support import running
+from tests.tls_support import Identity
 
 Code = grpc.StatusCode
 
@@ -195,8 +196,8 @@ class FakeService:
         )
 
     @contextlib.asynccontextmanager
-    async def serve(self) -> AsyncIterator["FakeService"]:
-        """Serves on a free port, or on the one from before."""
+    async def serve(self, identity: Identity | None = None) -> AsyncIterator["FakeService"]:
+        """Serves on a free port, or on the one from before; with an identity, over TLS."""
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         handlers = {name: self.handler(name) for name in self.answers}
         server.add_generic_rpc_handlers(
@@ -208,7 +209,12 @@ class FakeService:
                 [grpc.method_handlers_generic_handler("chatkit.v1.ConversationService", handlers)]
             )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        if identity is None:
+            self.port = server.add_insecure_port(address)
+        else:
+            pair = identity.key.read_bytes(), identity.certificate.read_bytes()
+            self.port = server.add_secure_port(address, grpc.ssl_server_credentials((pair,)))
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
         await server.start()
         try:

@@ -18,7 +18,8 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, **given: str) -> Settings:
-    for name, value in {"JWT_SECRET": "secret", **given}.items():
+    needed = {"JWT_SECRET": "secret", "SESSION_SERVICE_PLAINTEXT": "true"}
+    for name, value in {**needed, **given}.items():
         monkeypatch.setenv(name, value)
     return load_settings()
 
