@@ -134,7 +134,8 @@ class _Ending:
         code = _at_once(call.code())
         if code is not grpc.StatusCode.OK:
             trailing = _at_once(call.trailing_metadata())
-            error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing)
+            details = _at_once(call.details())
+            error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
             if code is not grpc.StatusCode.INTERNAL or details_of(error):
                 self.error = error
 

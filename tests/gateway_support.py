@@ -214,7 +214,7 @@ class FakeService:
             self.port = server.add_insecure_port(address)
         else:
             pair = identity.key.read_bytes(), identity.certificate.read_bytes()
-            self.port = server.add_secure_port(address, grpc.ssl_server_credentials((pair,)))
+            self.port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
         await server.start()
         try:

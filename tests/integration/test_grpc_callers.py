@@ -56,7 +56,10 @@ def credentials(authority: Authority, identity: Identity | None = None) -> grpc.
 async def channel_to(
     server: Server, credentials: grpc.ChannelCredentials | None = None, agent: str = ""
 ) -> AsyncIterator[grpc.aio.Channel]:
-    options = (("grpc.primary_user_agent", agent),) if agent else ()
+    # With a connection of its own: gRPC shares those of one process.
+    options: list[tuple[str, str | int]] = [("grpc.use_local_subchannel_pool", 1)]
+    if agent:
+        options.append(("grpc.primary_user_agent", agent))
     target = f"127.0.0.1:{server.port}"
     if credentials is None:
         channel = grpc.aio.insecure_channel(target, options)
