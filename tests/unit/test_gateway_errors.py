@@ -124,6 +124,15 @@ def test_each_cause_has_its_own_remedy(
     assert len(hints) == len(causes)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_that_the_gateway_is_not_known_is_not_that_the_user_is_not(language: Language) -> None:
+    refused = rpc_error("UNAUTHENTICATED", metadata={"cause": "service_token"})
+    for error in (from_rpc(refused), from_conversation_rpc(refused)):
+        assert (error.reason, error.status_code) == ("UNAVAILABLE", 503)
+        assert "WWW-Authenticate" not in error.headers
+        assert "SESSION_SERVICE_TOKEN" in text_of(error.reason, error.detail, language).hint
+
+
 def test_when_to_try_again_is_passed_on() -> None:
     error = from_rpc(rpc_error("RATE_LIMITED", retry_after_seconds=12.3))
     assert error.headers["Retry-After"] == "13"
