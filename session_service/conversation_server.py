@@ -22,6 +22,7 @@ from session_service.conversation.attachments import Attachments
 from session_service.conversation.chat_server import ChatServer
 from session_service.conversation.conversations import Conversations
 from session_service.conversation.housekeeping import Housekeeping
+from session_service.conversation.http_client import HTTPClient
 from session_service.conversation.links import Links, link_key
 from session_service.conversation.openai_files import OpenAIFiles
 from session_service.conversation_servicer import ConversationServicer
@@ -64,7 +65,7 @@ async def open_conversations(
             base_url=settings.openai_base_url,
             max_retries=0,  # see `retries`
             timeout=openai.Timeout(settings.chatkit_timeout_seconds, connect=_CONNECT_SECONDS),
-            http_client=openai.DefaultAioHttpClient(),
+            http_client=HTTPClient(),
         )
     )
     patience = patience_seconds(settings.chatkit_timeout_seconds)

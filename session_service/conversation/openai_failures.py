@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 
 import agents
+import httpx2
 import openai
 from agents.exceptions import ModelTimeoutError, ToolTimeoutError
 
@@ -72,6 +73,8 @@ def attempt_failures() -> Iterator[None]:
     except openai.APITimeoutError as error:  # it has waited for as long as there is time
         raise AttemptFailed(error, is_alive=False) from None
     except openai.APIConnectionError as error:
+        if isinstance(error.__cause__, httpx2.ReadError | httpx2.RemoteProtocolError):
+            raise AttemptFailed(error) from None  # an answer, of which only its end is missing
         raise AttemptFailed(error, is_alive=False, is_retryable=True) from None
     except openai.APIError as error:
         raise AttemptFailed(error) from None

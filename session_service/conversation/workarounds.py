@@ -85,6 +85,8 @@ def apply() -> None:
     logging.getLogger("openai.agents").setLevel(logging.CRITICAL)
     # A connection that breaks, which is worth another try, would be told as a timeout.
     transport.AIOHTTP_EXC_MAP[aiohttp.ClientConnectionError] = httpx2.ConnectError
+    # An answer that is no HTTP would come through as aiohttp's own.
+    transport.AIOHTTP_EXC_MAP[aiohttp.ClientResponseError] = httpx2.RemoteProtocolError
     # They would be posted to api.openai.com, whatever OPENAI_BASE_URL says.
     agents.set_tracing_disabled(True)
 
