@@ -74,7 +74,7 @@ async def open_conversations(
         await stack.enter_async_context(open_attachment_files(settings.chatkit_attachments_dir)),
         Links(link_key(api_key)),
         int(settings.chatkit_attachment_max_mb * 1024 * 1024),
-        OpenAIFiles(client, Circuit("files", patience)),
+        OpenAIFiles(client, Circuit("files", patience), settings.chatkit_timeout_seconds),
         allowed="file_upload" in settings.chatkit_tools,
     )
     agent = await asyncio.to_thread(

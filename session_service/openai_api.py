@@ -240,6 +240,7 @@ async def open_client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
         ssl=httpx.create_ssl_context(),
     )
     session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    session._retry_connection = False  # or each GET is two, beyond all that `retries` limits
     async with httpx.AsyncClient(
         base_url=base_url,
         transport=AiohttpTransport(client=session, proxy=_proxy_for(base_url)),

@@ -178,7 +178,7 @@ async def open_world(
         store = opened.conversations
         files = await stack.enter_async_context(open_attachment_files(directory))
         links = Links(link_key(API_KEY))
-        copies = OpenAIFiles(client, Circuit("files", 5))
+        copies = OpenAIFiles(client, Circuit("files", 5), 30)
         attachments = Attachments(store, files, links, max_bytes, copies, allowed=allowed)
         yield World(attachments, store, files, links, directory, api)
         await attachments.drain()

@@ -20,9 +20,7 @@ from session_service.conversation.openai_failures import (
 from session_service.errors import AttachmentNotFound, UpstreamUnavailable
 from session_service.retries import AttemptFailed, ask
 
-_RETRY_SECONDS = 30.0
-"""After that nobody waits for an answer any more that a file was needed for."""
-_DELETE_SECONDS = 10.0
+_MAX_DELETE_SECONDS = 10.0
 
 log = structlog.get_logger()
 
@@ -30,9 +28,14 @@ log = structlog.get_logger()
 class OpenAIFiles:
     """Takes a client that was opened with the key; how long an attempt may take is the client's."""
 
-    def __init__(self, client: openai.AsyncOpenAI, circuit: Circuit) -> None:
+    def __init__(
+        self, client: openai.AsyncOpenAI, circuit: Circuit, timeout_seconds: float
+    ) -> None:
+        """`timeout_seconds` is how long somebody waits for a copy, or for deletes."""
         self._client = client
         self._circuit = circuit
+        self._timeout_seconds = timeout_seconds
+        self._delete_seconds = min(_MAX_DELETE_SECONDS, timeout_seconds / 2)
 
     async def upload(self, path: Path, name: str, mime_type: str) -> str:
         """Returns the id of a new copy. Raises UpstreamError, AttachmentNotFound without bytes."""
@@ -59,7 +62,9 @@ class OpenAIFiles:
         with file:
             try:
                 # Nothing is heard until the file is sent, which may take a while.
-                return await ask(self._circuit, send, _within(_RETRY_SECONDS), may_be_slow=True)
+                return await ask(
+                    self._circuit, send, _within(self._timeout_seconds), may_be_slow=True
+                )
             except openai.OpenAIError as error:
                 failure = failure_of(error)
                 assert failure is not None  # which it is for none of the SDK's own
@@ -73,14 +78,14 @@ class OpenAIFiles:
 
     async def delete(self, file_id: str) -> None:
         """Deletes a copy if that can be done; what fails is logged."""
-        client = self._client.with_options(timeout=_DELETE_SECONDS)
+        client = self._client.with_options(timeout=self._delete_seconds)
 
         async def send() -> None:
             with attempt_failures():
                 await client.files.delete(file_id, extra_headers=_headers())
 
         try:
-            await ask(self._circuit, send, _within(_DELETE_SECONDS), is_background=True)
+            await ask(self._circuit, send, _within(self._delete_seconds), is_background=True)
         except openai.NotFoundError:
             pass  # OpenAI has forgotten it
         except (openai.OpenAIError, UpstreamUnavailable, ValueError) as error:

@@ -53,7 +53,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             files,
             Links(b"key"),
             1024,
-            OpenAIFiles(client, Circuit("files", 5)),
+            OpenAIFiles(client, Circuit("files", 5), 30),
         )
         yield House(store.conversations, attachments, settings.chatkit_attachments_dir)
 
