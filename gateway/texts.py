@@ -385,6 +385,18 @@ TEXTS: dict[str, Translations] = {
             "Try again in a few minutes; its state is at status.openai.com.",
         ),
     ),
+    "UPSTREAM_UNAVAILABLE.circuit": Translations(
+        es=Text(
+            "OpenAI no responde en este momento.",
+            "Vuelve a intentarlo en unos segundos: se comprueba cada segundo si ya responde. Su"
+            " estado está en status.openai.com.",
+        ),
+        en=Text(
+            "OpenAI does not respond right now.",
+            "Try again in a few seconds: whether it responds again is checked every second. Its"
+            " state is at status.openai.com.",
+        ),
+    ),
     "UPSTREAM_TIMEOUT": Translations(
         es=Text(
             "OpenAI no ha terminado de responder a tiempo.",

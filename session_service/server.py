@@ -21,6 +21,7 @@ from runtime.transport import split_token
 from session_service.agent_builder import Today, utc_today
 from session_service.callers import Callers, server_credentials
 from session_service.cancellations import Cancellations
+from session_service.circuit import Circuit, patience_seconds
 from session_service.config import Settings
 from session_service.interceptors import CallInterceptor
 from session_service.issuer import Issuer
@@ -92,6 +93,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         # In both modes: sessions of hosted mode are still to be cancelled and counted in the other.
         api = ChatKitAPI(
             await stack.enter_async_context(open_client(settings.openai_base_url)),
+            Circuit("chatkit", patience_seconds(settings.chatkit_timeout_seconds)),
             api_key=_plain(settings.openai_api_key),
             workflow_id=settings.openai_chatkit_workflow_id,
             file_upload="file_upload" in settings.chatkit_tools,
