@@ -130,7 +130,9 @@ def _warn_of_short_secret(settings: Settings) -> None:
 def main(grace_seconds: float = GRACE_SECONDS) -> None:
     with stop_request() as stop:
         settings = load_settings()
-        logs.configure(settings.log_level, settings.log_format)
+        secret = settings.jwt_secret
+        secrets = [secret.get_secret_value()] if secret else []
+        logs.configure(settings.log_level, settings.log_format, secrets)
         # It warns of every form that it cannot read: who sent it is told, nobody else has to be.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         _warn_of_short_secret(settings)
