@@ -151,7 +151,7 @@ def _usable(key: object) -> jwt.PyJWK | None:
     try:
         found = jwt.PyJWK(key)
     # PyJWT expects that all values are there and have the right types.
-    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError):
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, LookupError):
         return None
     match found.key:
         case rsa.RSAPublicKey(key_size=bits) if bits in _RSA_BITS:
@@ -163,6 +163,10 @@ def _usable(key: object) -> jwt.PyJWK | None:
 
 def _is_to_verify(key: Mapping[str, Any]) -> bool:
     operations = key.get("key_ops", ["verify"])
-    return key.get("use", "sig") == "sig" and (
-        isinstance(operations, list) and "verify" in operations
+    return (
+        key.get("kty") in ("RSA", "EC")
+        and key.get("alg") in (None, "RS256", "ES256")
+        and key.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
     )

@@ -123,6 +123,8 @@ USELESS: dict[str, tuple[Any, dict[str, Any]]] = {
     "no point of its curve": (EC_KEY, {**published(EC_KEY, "one"), "y": "A" * 43}),
     "a coordinate that is a list": (EC_KEY, {**published(EC_KEY, "one"), "x": []}),
     "shared": (RSA_KEY, {"kty": "oct", "kid": "one", "k": "c2VjcmV0"}),
+    "for no algorithm": (RSA_KEY, published(RSA_KEY, "one", alg="none")),
+    "shared for no algorithm": (RSA_KEY, {"kty": "oct", "kid": "one", "alg": "none"}),
     "shared without a key": (RSA_KEY, {"kty": "oct", "kid": "one"}),
     "shared that says it is public": (
         RSA_KEY,
