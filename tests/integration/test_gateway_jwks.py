@@ -118,7 +118,7 @@ async def test_invented_key_ids_do_not_flood_the_issuer(
 async def test_what_these_keys_did_not_sign_is_refused(
     issuer: Issuer, authenticator: Authenticator, token: str, keys: list[dict[str, Any]]
 ) -> None:
-    issuer.keys = keys
+    issuer.keys = [*keys, published(EC_KEY, "other")]
     assert (await refusal_of(authenticator, token)).reason == "UNAUTHENTICATED"
 
 
@@ -155,6 +155,7 @@ GARBAGE: dict[str, tuple[str | bytes, int]] = {
     "not UTF-8": (b'{"keys": "\xff"}', 200),
     "no keys": ('{"keys": []}', 200),
     "no list of keys": ('{"keys": {"one": 1}}', 200),
+    "no key for signatures": (json.dumps({"keys": [published(RSA_KEY, "one", use="enc")]}), 200),
     "keys that are none": ('{"keys": [1, null, "a", {}, {"kty": "RSA"}]}', 200),
     "a list": ("[]", 200),
     "a text": ('"keys"', 200),
