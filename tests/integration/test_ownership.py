@@ -28,6 +28,8 @@ from tests.integration.ownership import (
 Found = TypeVar("Found")
 
 HOUR = 60 * 60
+NOBODY = "nobody"
+"""In the place of a token or a client secret."""
 UPSTREAM = {
     "WORKFLOW_NOT_FOUND": (503, {"status": 404}),
     "INVALID_API_KEY": (503, {"status": 401}),
@@ -191,8 +193,9 @@ class SelfHosted(Hosted):
     mode = "self_hosted"
 
     @initialize()
-    def somebody_has_said_something(self) -> None:
-        self.somebody_has_something()
+    def somebody_has_something(self) -> None:
+        for who in (PEOPLE[0], PEOPLE[2], PEOPLE[-1]):
+            self.create(who, None, LIFETIME_SECONDS)
         for session in range(1, 3):
             self.begin(session)
             self.upload(session)
@@ -291,8 +294,8 @@ class SelfHosted(Hosted):
             return
         assert answer.status_code == 200, answer.text
         self.model.files.remove(file)
-        never = self.system.call("", "GET", f"{CHAT}/attachments/atc_1?expires=1&signature=a")
-        gone = self.system.call("", "GET", file.link)
+        never = self.system.call(NOBODY, "GET", f"{CHAT}/attachments/atc_1?expires=1&signature=a")
+        gone = self.system.call(NOBODY, "GET", file.link)
         self.is_not_there(gone, never, "ATTACHMENT_NOT_FOUND")
 
     @rule(what=picks, other=picks)
@@ -300,18 +303,18 @@ class SelfHosted(Hosted):
         file, wanted = pick(self.model.files, what), pick(self.model.files, other)
         if file is None:
             return
-        answer = self.system.call("", "GET", file.link)
+        answer = self.system.call(NOBODY, "GET", file.link)
         assert (answer.status_code, answer.content) == (200, PNG)
         if wanted is not None and wanted is not file:
             _, _, right = file.link.partition("?")
             wrong = f"{wanted.link.partition('?')[0]}?{right}"
-            never = self.system.call("", "GET", f"{CHAT}/attachments/atc_1?{right}")
-            self.is_not_there(self.system.call("", "GET", wrong), never, "ATTACHMENT_NOT_FOUND")
+            never = self.system.call(NOBODY, "GET", f"{CHAT}/attachments/atc_1?{right}")
+            self.is_not_there(self.system.call(NOBODY, "GET", wrong), never, "ATTACHMENT_NOT_FOUND")
         # What shows it, does not replace it.
-        replaced = self.system.call("", "POST", file.link, content=PNG)
+        replaced = self.system.call(NOBODY, "POST", file.link, content=PNG)
         error_of(replaced, "ATTACHMENT_NOT_FOUND", 404)
 
-    def chat(self, session: Session | None, kind: str, **params: Any) -> httpx.Response:
+    def chat(self, session: Session | None, kind: str, /, **params: Any) -> httpx.Response:
         request = {"type": kind, "params": params, "metadata": {}}
         return self.system.call(secret_of(session), "POST", CHAT, json=request)
 
