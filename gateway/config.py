@@ -21,8 +21,13 @@ from runtime.transport import (
 
 
 def _careful_url(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or "")):
+    try:
+        url = urlsplit(value)
+        host = url.hostname if url.port != 0 else None
+    except ValueError:  # it would quote the value
+        host = None
+    careful = host and (url.scheme == "https" or (url.scheme == "http" and is_loopback(host)))
+    if careful and not re.search(r"[^\x21-\x7e]|[#\\]", value):
         return value
     raise ValueError("must be an https:// address; http:// is for this machine alone")
 

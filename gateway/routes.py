@@ -117,7 +117,7 @@ async def stats(request: Request[State]) -> Response:
 
 async def chat(request: Request[State]) -> ChatAnswer:
     process = request.state["conversations"].Process
-    client_secret = client_secret_of(request.headers.get("authorization"))
+    client_secret = client_secret_of(_authorization(request))
     raw = await _json(request)
     if not raw:
         raise APIError("INVALID_ARGUMENT", "request")
@@ -132,7 +132,7 @@ async def chat(request: Request[State]) -> ChatAnswer:
 
 async def attachments(request: Request[State]) -> Response:
     head = pb_chat.UploadAttachmentHead(
-        client_secret=client_secret_of(request.headers.get("authorization")),
+        client_secret=client_secret_of(_authorization(request)),
         base_url=_base_url(request),
     )
     content_type = request.headers.get("content-type", "")
@@ -197,7 +197,13 @@ async def docs(request: Request[State]) -> Response:
 
 async def _authenticate(request: Request[State]) -> Caller:
     authenticator: Authenticator = request.state["authenticator"]
-    return await authenticator.authenticate(request.headers.get("authorization"))
+    return await authenticator.authenticate(_authorization(request))
+
+
+def _authorization(request: Request[State]) -> str | None:
+    """Returns the header; None also where there are two: a proxy may have checked the other."""
+    given = request.headers.getlist("authorization")
+    return given[0] if len(given) == 1 else None
 
 
 def _effective_user(caller: Caller, body: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 Whoever writes them, no line leaves without `redaction`.
 """
 
+import io
 import json
 import logging
 import re
@@ -10,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import orjson
 import structlog
@@ -30,6 +31,8 @@ caller: ContextVar[str] = ContextVar("caller")
 _tracebacks = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""What begins a line, colours a terminal or turns text around: no log may repeat it as it is."""
 _SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
@@ -50,11 +53,12 @@ def configure(
     ]
     rendered: list[structlog.typing.Processor] = (
         [
+            _escape_values,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(),
                 sort_keys=False,
-                exception_formatter=structlog.dev.plain_traceback,
-            )
+                exception_formatter=_plain_traceback,
+            ),
         ]
         if console
         else [_tracebacks, structlog.processors.JSONRenderer(_json)]
@@ -98,10 +102,32 @@ def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
     return event
 
 
+def _escaped(text: str) -> str:
+    """Returns text with what cannot be printed as JSON would have it; it stays JSON if it is."""
+    if text.isprintable():
+        return text
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escape_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For a terminal: JSON escapes by itself what breaks a line, and `repr` all but a `str`."""
+    return {
+        _escaped(name): _escaped(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+def _plain_traceback(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Writes a traceback, indented: what an error says cannot pass for a line of the log."""
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    output.write("\n".join(f"  {_escaped(line)}" for line in written.getvalue().split("\n")))
+
+
 def _json(event: dict[str, Any], **_: Any) -> str:
     first = {key: event.pop(key) for key in ("timestamp", "level", "event")}
     line = first | event
     try:
-        return orjson.dumps(line, default=str).decode()
+        return _escaped(orjson.dumps(line, default=str).decode())
     except TypeError:  # such as an integer beyond 64 bits
         return json.dumps(line, default=str)

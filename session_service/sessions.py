@@ -149,8 +149,8 @@ class Sessions:
         """Raises SessionNotFound, for another user's session too."""
         check_id("user_id", user_id)
         check_id("session_id", session_id)
-        session = await self._store.get(session_id)
-        if session is None or session.user_id != user_id:
+        session = await self._store.get(session_id, user_id)
+        if session is None:
             raise SessionNotFound
         return session
 
@@ -208,8 +208,8 @@ class Sessions:
         await asyncio.gather(*self._refreshes.values(), return_exceptions=True)
 
     async def _refreshable(self, user_id: str, secret_hash: bytes) -> Session:
-        session = await self._store.get_by_secret(secret_hash)
-        if session is None or session.user_id != user_id:
+        session = await self._store.get_by_secret(secret_hash, user_id)
+        if session is None:
             raise SessionNotFound
         if session.deleted_ms is not None:
             raise SessionDeleted

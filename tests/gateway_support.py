@@ -23,6 +23,7 @@ from gateway.http_protocol import HTTPProtocol
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1.errors import ErrorDetails, to_status
+from tests.leaks import refuse_to_tell
 from tests.support import running
 from tests.tls_support import Identity
 
@@ -281,7 +282,11 @@ async def open_gateway(
     headers = {"Authorization": f"Bearer {token()}", "Accept-Language": "en"}
     async with running(config) as url:
         async with httpx.AsyncClient(
-            base_url=url, headers=headers, trust_env=False, verify=False
+            base_url=url,
+            headers=headers,
+            event_hooks={"response": [refuse_to_tell]},
+            trust_env=False,
+            verify=False,
         ) as http:
             yield http
         await asyncio.sleep(0.002)  # for uvicorn to see that our connections are closed

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import leaks
+
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20
 """For a machine that is busy with something else; nothing takes that long."""
@@ -67,6 +69,7 @@ class Process:
         assert self._process.stdout
         with self._process.stdout as stdout:
             for line in stdout:
+                leaks.watch(line)
                 with self._changed:
                     self._lines.append(line)
                     self._changed.notify_all()
