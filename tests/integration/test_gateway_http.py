@@ -242,7 +242,17 @@ async def test_a_delete_says_so_in_both_languages(http: httpx.AsyncClient) -> No
     assert [m["data"] for m in messages] == [{"id": "cksess_1", "status": "deleted"}] * 2
 
 
-@pytest.mark.parametrize("body", [{}, {"existingSecret": None}, {"existingSecret": ["ek_1"]}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"existingSecret": None},
+        {"existingSecret": ""},
+        {"existingSecret": ["ek_1"]},
+        {"existingSecret": 0, "currentClientSecret": "ek_1"},
+        {"existingSecret": "ek_1", "currentClientSecret": ["ek_1"]},
+    ],
+)
 async def test_a_refresh_needs_a_secret(
     http: httpx.AsyncClient, fake: FakeService, body: dict[str, Any]
 ) -> None:
