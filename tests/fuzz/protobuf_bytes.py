@@ -2,11 +2,14 @@
 
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import strategies as st
 
-Known = Mapping[str, Sequence[str | bytes]]
+Descriptor: TypeAlias = Any
+"""google.protobuf's, of which there are two, that types-protobuf does not take for one another."""
+Known: TypeAlias = Mapping[str, Sequence[str | bytes]]
 """By the name of a field, values that mean something to the service."""
 
 VARINT, FIXED64, LENGTH, GROUP, END_GROUP, FIXED32 = 0, 1, 2, 3, 4, 5
@@ -81,6 +84,7 @@ def _field(field: FieldDescriptor, known: Known, depth: int) -> st.SearchStrateg
     number = field.number
     match field.type:
         case FieldDescriptor.TYPE_MESSAGE:
+            assert field.message_type
             value = messages(field.message_type, known, depth + 1)
             return value.map(lambda data: delimited(number, data))
         case FieldDescriptor.TYPE_STRING | FieldDescriptor.TYPE_BYTES:

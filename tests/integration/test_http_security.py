@@ -75,7 +75,10 @@ SECURE = {
     "permissions-policy": None,
     "cache-control": "no-store",
 }
-EVERYBODYS = {"cross-origin-resource-policy": "cross-origin", "cache-control": "no-cache"}
+EVERYBODYS: dict[str, str | None] = {
+    "cross-origin-resource-policy": "cross-origin",
+    "cache-control": "no-cache",
+}
 AS_CHAT = {"Authorization": f"Bearer {CLIENT_SECRET}", "Content-Type": "application/json"}
 FORM = {"files": {"file": ("a.png", b"x", "image/png")}}
 
