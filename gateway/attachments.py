@@ -208,8 +208,7 @@ def _headers(head: pb.ReadAttachmentHead) -> list[tuple[bytes, bytes]]:
         "Content-Disposition": (
             f"{disposition}; filename=\"{ascii_name}\"; filename*=UTF-8''{encoded_name}"
         ),
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
         "Cache-Control": "private, no-store",
         "Cross-Origin-Resource-Policy": "cross-origin",  # an <img> in the dashboard shows it
     }

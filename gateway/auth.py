@@ -46,6 +46,8 @@ def effective_user(caller: Caller, named: object) -> str:
 
     Raises APIError: INVALID_ARGUMENT for what is no user id, PERMISSION_DENIED.
     """
+    if isinstance(named, float) and named.is_integer():
+        named = int(named)  # JSON knows numbers alone: 7.0 is an integer, as JSON Schema has it
     user_id = user_id_of(named)
     if user_id is None:
         raise APIError("INVALID_ARGUMENT", "userId")

@@ -84,6 +84,7 @@ _FIELDS = {
     "name": "file",
     "mime_type": "file",
     "size": "file",
+    "data": "file",
 }
 """What the dashboard and the chat call the fields of the requests."""
 

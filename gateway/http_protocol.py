@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import APIError, error_response
+from gateway.security_headers import secure
 from gateway.texts import DEFAULT_LANGUAGE
 
 CANCELLED = "gateway.cancelled"
@@ -20,6 +21,10 @@ CANCELLED = "gateway.cancelled"
 CLIENT_GONE, BODY_LATE = "client gone", "body late"
 
 _MAX_HEAD_BYTES = 64 * 1024
+_MAX_FRAMING_BYTES = 64 * 1024
+_FRAMING_PER_BODY_BYTE = 16
+"""What may come around a chunked body, its chunks' heads and extensions and its trailers: so much
+and so much more for each byte of it. A chunk of one byte takes six."""
 
 log = structlog.get_logger()
 
@@ -45,6 +50,7 @@ class HTTPProtocol(HttpToolsProtocol):
     _in_body = False
     _head_bytes = 0
     _body_bytes = 0
+    _framing_bytes = 0
     _untaken_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _body_timer: asyncio.TimerHandle | None = None
@@ -82,6 +88,8 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if self._in_body:
+            self._framing_bytes += len(data)
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
@@ -92,6 +100,9 @@ class HTTPProtocol(HttpToolsProtocol):
             if self._head_bytes > _MAX_HEAD_BYTES:
                 self._refuse("the head is too large")
                 return
+        if self._in_body and self._framing_bytes > _MAX_FRAMING_BYTES:
+            self._refuse("there is more around the body than in it")
+            return
         self._body_bytes += len(data)
         self._limit_waiting()
 
@@ -127,13 +138,31 @@ class HTTPProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers are not headers: whoever is in front of us has not looked at them.
+        if not self._in_body:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes -= (1 + _FRAMING_PER_BODY_BYTE) * len(body)
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._offered = True
             return
+        self._check_host()
         self._in_head, self._in_body = False, True
+        self._framing_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
+
+    def _check_host(self) -> None:
+        """Raises ValueError where it is not certain whom a request is for (RFC 9112, 3.2)."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1") or hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise ValueError("there must be one Host")
 
     def on_message_complete(self) -> None:
         if not self._offered:
@@ -197,12 +226,16 @@ class HTTPProtocol(HttpToolsProtocol):
             self._untaken_timer = None
 
     def _refuse(self, problem: str) -> None:
+        if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()  # in the middle of an answer there is no room for another
+            return
         request_id = uuid.uuid4().hex
         # One line each, as of any other request: a connection ends with it, so there are not more.
         log.info("no HTTP", status=400, problem=problem, request_id=request_id)
         headers = {"Connection": "close", "X-Request-Id": request_id}
         error = APIError("INVALID_ARGUMENT", "http", headers=headers)
         response = error_response(error, request_id, DEFAULT_LANGUAGE)
+        secure(response.headers)
         head = b"".join(b"%s: %s\r\n" % header for header in response.raw_headers)
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + response.body)
         self.transport.close()

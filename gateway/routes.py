@@ -65,8 +65,9 @@ async def refresh_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
     body = await _json_object(request)
     user_id = _effective_user(caller, body)
-    secret = body.get("existingSecret") or body.get("currentClientSecret")
-    if not isinstance(secret, str):
+    secrets = [body.get(name) for name in ("existingSecret", "currentClientSecret")]
+    secret = secrets[0] or secrets[1]
+    if not secret or not all(given is None or isinstance(given, str) for given in secrets):
         raise APIError("INVALID_ARGUMENT", "existingSecret")
     reply = await call(
         request.state["sessions"].RefreshSession,

@@ -252,7 +252,17 @@ async def test_two_tokens_are_none(http: httpx.AsyncClient, fake: FakeService, o
     assert not fake.calls
 
 
-@pytest.mark.parametrize("body", [{}, {"existingSecret": None}, {"existingSecret": ["ek_1"]}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"existingSecret": None},
+        {"existingSecret": ""},
+        {"existingSecret": ["ek_1"]},
+        {"existingSecret": 0, "currentClientSecret": "ek_1"},
+        {"existingSecret": "ek_1", "currentClientSecret": ["ek_1"]},
+    ],
+)
 async def test_a_refresh_needs_a_secret(
     http: httpx.AsyncClient, fake: FakeService, body: dict[str, Any]
 ) -> None:

@@ -56,6 +56,40 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.session_service_target == ("10.0.0.1:50051", "10.0.0.2:50051")
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://Dashboard.Example.com", "https://dashboard.example.com"),
+        ("https://a.example:443", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:443", "http://a.example:443"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("*", "*"),
+    ],
+)
+def test_an_origin_is_as_browsers_send_it(
+    monkeypatch: pytest.MonkeyPatch, given: str, sent: str
+) -> None:
+    assert settings(monkeypatch, CORS_ALLOW_ORIGINS=given).cors_allow_origins == (sent,)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "null",
+        "https://a.example/",
+        "https://a.example?b",
+        "https://a.example#b",
+        "https://user@a.example",
+        "https://*.example",
+        "https://a.example:x",
+        "https://ñ.example",
+    ],
+)
+def test_what_no_browser_sends_is_no_origin(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert "CORS_ALLOW_ORIGINS" in refusal(monkeypatch, CORS_ALLOW_ORIGINS=value)
+
+
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("JWT_ISSUER=file\nJWT_AUDIENCE=file\nJWT_SECRET=file\nOTHER=1\n")
     found = settings(monkeypatch, JWT_ISSUER="environment")

@@ -141,12 +141,12 @@ def test_the_examples_of_parameters_and_headers_satisfy_their_schemas() -> None:
         validator(item["schema"]).validate(item["example"])
 
 
-@pytest.mark.parametrize("user_id", [7, "7", -1, 2**63, "auth0|5f7c", "ñ", "x" * 256])
+@pytest.mark.parametrize("user_id", [7, "7", -1, 2**63, "auth0|5f7c", "ñ", "x" * 256, None])
 def test_a_user_id_may_be(user_id: object) -> None:
     assert schema("CreateSessionRequest").is_valid({"userId": user_id})
 
 
-@pytest.mark.parametrize("user_id", [None, True, {}, [], 7.5, "", "x" * 257, "a\0", "a\u00ad"])
+@pytest.mark.parametrize("user_id", [True, {}, [], 7.5, "", "x" * 257, "a\0", "a\u00ad"])
 def test_a_user_id_may_not_be(user_id: object) -> None:
     assert not schema("CreateSessionRequest").is_valid({"userId": user_id})
 
@@ -158,7 +158,10 @@ def test_requests_tolerate_other_fields() -> None:
 
 def test_a_refresh_takes_either_name_of_the_secret_but_not_none() -> None:
     assert schema("RefreshSessionRequest").is_valid({"currentClientSecret": "ek_1"})
-    assert not schema("RefreshSessionRequest").is_valid({"userId": 7})
+    both = {"existingSecret": None, "currentClientSecret": "ek_1"}
+    assert schema("RefreshSessionRequest").is_valid(both)
+    for wrong in ({"userId": 7}, {"existingSecret": ""}, {**both, "existingSecret": 0}):
+        assert not schema("RefreshSessionRequest").is_valid(wrong)
 
 
 def test_the_schemas_are_what_the_gateway_answers() -> None:
