@@ -14,10 +14,12 @@ import structlog
 import uvicorn
 import uvloop
 
+from gateway.acceptor import Acceptor
 from gateway.app import create_app
 from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
 from runtime import log as logs
+from runtime.open_files import raise_open_files_limit
 from runtime.signals import StopRequest, stop_request
 from runtime.transport import split_token
 
@@ -28,6 +30,9 @@ _ENDING_SECONDS = 2
 
 _MIN_SECRET_BYTES = 32
 _BACKLOG = 2048
+"""Connections that wait to be accepted, at most."""
+_OTHER_FILES = 128
+"""What the process has open besides them."""
 
 log = structlog.get_logger()
 
@@ -38,19 +43,33 @@ class Server(uvicorn.Server):
     What the grace is too short for is answered before the connection is closed.
     """
 
-    def __init__(self, config: uvicorn.Config, stop: StopRequest, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        protocol: type[HTTPProtocol],
+        stop: StopRequest,
+        grace_seconds: float,
+    ) -> None:
         super().__init__(config)
+        self._protocol = protocol
         self._stop = stop
         self._grace_seconds = grace_seconds
+        self._acceptors: list[Acceptor] = []
+
+    def _connection(self) -> HTTPProtocol:
+        return self._protocol(self.config, self.server_state, self.lifespan.state)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])
         for listener in sockets or ():
+            self._acceptors.append(Acceptor(listener, self._connection))
             host, port = listener.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
             log.info("gateway listening", address=f"http://{host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
         # uvicorn cancels too, but then ends without a look at what the tasks still have to say.
         ending = asyncio.get_running_loop().call_later(self._grace_seconds, self._cancel_requests)
         try:
@@ -80,11 +99,19 @@ class Server(uvicorn.Server):
 
 async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> None:
     """Serves until it is told to stop, then drains. Exits with a message where it cannot start."""
-    listener = _listen(settings.gateway_listen)
+    open_files = raise_open_files_limit()
+    backlog = min(_BACKLOG, open_files // 8)
+
+    class Protocol(HTTPProtocol):
+        # Room for one backlog that is accepted at once, and for one of those that are turned away.
+        most_connections = max(1, open_files - 2 * backlog - _OTHER_FILES)
+        most_surplus = backlog
+
+    listener = _listen(settings.gateway_listen, backlog)
     server = Server(
         uvicorn.Config(
             create_app(settings),
-            http=HTTPProtocol,
+            http=Protocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -93,6 +120,7 @@ async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> No
             proxy_headers=False,  # nothing here depends on where a request says it comes from
             timeout_graceful_shutdown=math.ceil(grace_seconds) + _ENDING_SECONDS,
         ),
+        Protocol,
         stop,
         grace_seconds,
     )
@@ -101,7 +129,7 @@ async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> No
         sys.exit("gateway cannot start: the reason is above")
 
 
-def _listen(address: str) -> socket.socket:
+def _listen(address: str, backlog: int) -> socket.socket:
     host, _, port = address.rpartition(":")
     try:
         family, kind, protocol, _, endpoint = socket.getaddrinfo(
@@ -111,7 +139,7 @@ def _listen(address: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(endpoint)
-        listener.listen(_BACKLOG)
+        listener.listen(backlog)
     except OSError as error:
         sys.exit(
             f"gateway cannot start: it cannot listen on {address}: {error.strerror};"

@@ -7,6 +7,7 @@ import structlog
 import uvloop
 
 from runtime import log as logs
+from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
 from runtime.transport import split_token
@@ -74,6 +75,7 @@ def main() -> None:
         secrets = [key.get_secret_value().strip()] if key else []
         secrets += [split_token(entry)[1] for entry in settings.session_service_token]
         logs.configure(settings.log_level, settings.log_format, secrets)
+        raise_open_files_limit()
         uvloop.run(run(settings, stop))
 
 

@@ -3,7 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+)
 from typing import Any, TypeAlias
 
 import grpc
@@ -12,8 +19,15 @@ from google.protobuf.message import DecodeError
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
 from runtime import log as logs
+from runtime.admission import Admission
 from session_service.callers import ANYBODY, Callers
-from session_service.errors import InvalidArgument, ServiceError, Unauthenticated, Unavailable
+from session_service.errors import (
+    InvalidArgument,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+    overloaded,
+)
 
 STATUS_CODES = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
@@ -64,7 +78,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Others pass untouched, health for everybody and reflection for known callers.
     """
 
-    def __init__(self, callers: Callers = ANYBODY) -> None:
+    def __init__(self, admission: Admission, callers: Callers = ANYBODY) -> None:
+        self._admission = admission
         self._callers = callers
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -92,6 +107,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if not method.startswith("/chatkit.v1."):
             return self._for_known_callers(handler, handler_call_details)
         kind, build = _BUILD[handler.request_streaming, handler.response_streaming]
+        if not self._admission.admits(self._in_flight):
+            return build(_refuse)  # the request is not even parsed
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return build(
             wrap(getattr(handler, kind), method.rpartition("/")[2]),
@@ -141,8 +158,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """What is around every call, whatever it sends and answers."""
         started = time.perf_counter()
         sent = dict(context.invocation_metadata() or ())
-        proposed = sent.get(REQUEST_ID_KEY)
-        request_id = logs.begin_request(proposed if isinstance(proposed, str) else None)
+        request_id = logs.begin_request(_proposed_request_id(sent))
         metadata = ((REQUEST_ID_KEY, request_id),)
         outcome = "CANCELLED"
         said: dict[str, str] = {}
@@ -196,6 +212,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._in_flight -= 1
         if self._in_flight == 0:
             self._idle.set()
+
+
+async def _refuse(_: Any, context: Context) -> None:
+    """Ends a call that is one too many; `admission` counts them for the log."""
+    sent = dict(context.invocation_metadata() or ())
+    request_id = (REQUEST_ID_KEY, logs.name_for(_proposed_request_id(sent)))
+    status = _status(overloaded())
+    trailing = (*(status.trailing_metadata or ()), request_id)
+    await context.abort(status.code, status.details, trailing)
 
 
 async def _write(context: Context, response: Any) -> None:
@@ -255,3 +280,8 @@ def _status(error: ServiceError) -> grpc.Status:
         retry_after_seconds=error.retry_after_seconds,
     )
     return to_status(STATUS_CODES[error.reason], str(error), details)
+
+
+def _proposed_request_id(sent: Mapping[str, str | bytes]) -> str | None:
+    proposed = sent.get(REQUEST_ID_KEY)
+    return proposed if isinstance(proposed, str) else None
