@@ -122,6 +122,14 @@ class Unavailable(ServiceError):
         super().__init__(message, metadata=metadata, retry_after_seconds=_RETRY_SECONDS)
 
 
+def attachments_failed() -> Unavailable:
+    """Returns what there is to say where the directory of attachments fails, which is logged."""
+    return Unavailable(
+        "Attachments cannot be kept right now; see the log of the session service",
+        metadata={"cause": "attachments"},
+    )
+
+
 def store_failed() -> Unavailable:
     """Returns what every store raises when its database fails, which it logs."""
     return Unavailable(
