@@ -84,7 +84,8 @@ def _commit(db: sqlite3.Connection, writes: list[_Write]) -> None:
             db.execute("ROLLBACK")
         db.execute("BEGIN IMMEDIATE")
         for write in writes:
-            _attempt(db, write)
+            if not write.abandoned:  # while this waited for a lock
+                _attempt(db, write)
         db.execute("COMMIT")
     except Exception as error:  # locked, disk full, read-only: nothing of the group is stored
         for write in writes:

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import structlog
 
-from session_service.stores.sqlite_schema import ForeignDatabase, NewerSchema, migrate
+from session_service.stores.sqlite_schema import (
+    ForeignDatabase,
+    NewerSchema,
+    check_is_ours,
+    migrate,
+)
 
 _BUSY_PAUSE_SECONDS = 0.005
 _CHECK_SECONDS = 1.0
@@ -99,9 +104,15 @@ def _check_wal(path: str) -> None:
 
 
 def _check(path: str, busy_seconds: float) -> None:
-    """Looks for damage as far as it comes in a second. Raises sqlite3.DatabaseError."""
+    """Looks whose it is, and for damage as far as it comes in a second.
+
+    Raises sqlite3.DatabaseError, before anything is written.
+    """
     give_up = time.monotonic() + _CHECK_SECONDS
-    with closing(sqlite3.connect(path, timeout=busy_seconds)) as db:
+    with closing(sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)) as db:
+        db.execute("BEGIN")
+        check_is_ours(db)
+        db.execute("COMMIT")
         db.set_progress_handler(lambda: time.monotonic() > give_up, _CHECK_STEPS)
         try:
             ((said,),) = db.execute("PRAGMA quick_check(1)").fetchall()

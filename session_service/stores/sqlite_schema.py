@@ -212,8 +212,9 @@ class NewerSchema(sqlite3.DatabaseError):
     """A newer release has changed it already."""
 
 
-def check_is_ours(db: sqlite3.Connection, version: int) -> None:
-    """Raises ForeignDatabase for one that somebody else has made."""
+def check_is_ours(db: sqlite3.Connection) -> None:
+    """Reads, in a transaction. Raises ForeignDatabase for one that somebody else has made."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
     names = {name for _, name, *_ in db.execute("PRAGMA table_list")}
     tables = {name for name in names if not name.startswith("sqlite_")}
     if (version == 0 and tables) or (version > 0 and not tables >= _FIRST_TABLES):
@@ -223,12 +224,11 @@ def check_is_ours(db: sqlite3.Connection, version: int) -> None:
 def migrate(db: sqlite3.Connection) -> None:
     """Brings the database to the newest version, all or nothing.
 
-    Raises ForeignDatabase and NewerSchema for what must be left as it is.
+    Raises NewerSchema for what must be left as it is.
     """
     db.execute("BEGIN IMMEDIATE")
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        check_is_ours(db, version)
         if version > len(MIGRATIONS):
             raise NewerSchema(
                 f"it was written by a newer release (schema {version},"
