@@ -165,7 +165,7 @@ async def healthz(request: Request[State]) -> Response:
 
 
 async def readyz(request: Request[State]) -> Response:
-    """Tells that the session service serves."""
+    """Tells that the session service serves, and can use its database."""
     try:
         reply = await request.state["check_health"](
             pb_health.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT_SECONDS
@@ -173,7 +173,7 @@ async def readyz(request: Request[State]) -> Response:
     except grpc.aio.AioRpcError:
         raise APIError("UNAVAILABLE", retry_after_seconds=1) from None
     if reply.status != pb_health.HealthCheckResponse.SERVING:
-        raise APIError("UNAVAILABLE", retry_after_seconds=1)
+        raise APIError("UNAVAILABLE", "not_ready", retry_after_seconds=1)
     return _success({"status": "ready"})
 
 

@@ -454,6 +454,30 @@ TEXTS: dict[str, Translations] = {
             " machine: look for “overload” in the logs.",
         ),
     ),
+    "UNAVAILABLE.attachments": Translations(
+        es=Text(
+            "El servicio de chat no puede guardar ni leer archivos en este momento.",
+            "Vuelve a intentarlo en unos segundos. Si sigue así, busca la causa en el registro de"
+            " session_service: comprueba el disco y la carpeta de CHATKIT_ATTACHMENTS_DIR.",
+        ),
+        en=Text(
+            "The chat service cannot store or read files right now.",
+            "Try again in a few seconds. If it goes on, look for the cause in the log of"
+            " session_service: check the disk and the directory CHATKIT_ATTACHMENTS_DIR.",
+        ),
+    ),
+    "UNAVAILABLE.not_ready": Translations(
+        es=Text(
+            "El servicio de chat no está listo en este momento.",
+            "El proceso session_service está en marcha, pero se está deteniendo o no puede usar su"
+            " base de datos; la causa está en su registro.",
+        ),
+        en=Text(
+            "The chat service is not ready right now.",
+            "The process session_service is running, but it is being stopped or cannot use its"
+            " database; its log says which.",
+        ),
+    ),
     "UNAVAILABLE.keys": Translations(
         es=Text(
             "No se puede comprobar tu inicio de sesión en este momento.",

@@ -130,6 +130,14 @@ def overloaded() -> Unavailable:
     )
 
 
+def attachments_failed() -> Unavailable:
+    """Returns what there is to say where the directory of attachments fails, which is logged."""
+    return Unavailable(
+        "Attachments cannot be kept right now; see the log of the session service",
+        metadata={"cause": "attachments"},
+    )
+
+
 def store_failed() -> Unavailable:
     """Returns what every store raises when its database fails, which it logs."""
     return Unavailable(

@@ -31,10 +31,12 @@ from session_service.limits import SERVER_OPTIONS
 from session_service.openai_api import ChatKitAPI, open_client
 from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
+from session_service.readiness import Readiness
 from session_service.servicers import SessionServicer
 from session_service.sessions import Sessions
 from session_service.stores.base import Store
 from session_service.stores.sqlite import open_sqlite_store
+from session_service.stores.sqlite_file import sqlite_remedy
 from session_service.streams import Streams
 from session_service.usage import UsageSync
 
@@ -117,13 +119,6 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         conversations = await _open_conversations(
             settings, sessions, store, streams, cancellations, stack
         )
-        background = [cancellations.run()]
-        if interval := settings.chatkit_usage_sync_seconds:
-            background.append(UsageSync(store, api, interval).run())
-        if conversations is not None:
-            background.append(conversations.housekeeping.run())
-        await stack.enter_async_context(_running(background))
-
         health = health_aio.HealthServicer()
         admission = Admission(_MOST_DELAY_SECONDS)
         await stack.enter_async_context(watching(admission))
@@ -141,8 +136,15 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         port = await _listen(server, settings.session_service_listen, _credentials(settings))
         await server.start()
         stack.push_async_callback(server.stop, None)
-        for name in (*names, ""):  # the one for all is last: what it says holds for each
-            await health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        # The one for all is last: what it says holds for each.
+        readiness = Readiness(store, health, (*names, ""))
+        await readiness.tell()
+        background = [cancellations.run(), readiness.run()]
+        if interval := settings.chatkit_usage_sync_seconds:
+            background.append(UsageSync(store, api, interval).run())
+        if conversations is not None:
+            background.append(conversations.housekeeping.run())
+        await stack.enter_async_context(_running(background))
         yield Server(port, server, health, calls, sessions, cancellations, streams)
 
 
@@ -235,7 +237,8 @@ async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:
     try:
         return await stack.enter_async_context(open_sqlite_store(url.removeprefix("sqlite:///")))
     except (OSError, sqlite3.Error) as error:
-        raise CannotStart(f"cannot use the database {url}: {error}") from error
+        remedy = sqlite_remedy(error)
+        raise CannotStart(f"cannot use the database {url}: {error}; {remedy}") from error
 
 
 def _plain(secret: SecretStr | None) -> str | None:
@@ -244,10 +247,17 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 @contextlib.asynccontextmanager
 async def _running(coroutines: list[Coroutine[None, None, None]]) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    tasks = [asyncio.create_task(_watched(coroutine)) for coroutine in coroutines]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _watched(coroutine: Coroutine[None, None, None]) -> None:
+    try:
+        await coroutine
+    except Exception:  # they handle what they foresee
+        log.exception("a background task has ended; restart the service")

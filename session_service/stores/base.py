@@ -152,6 +152,9 @@ class Store(Protocol):
     def conversations(self) -> ConversationStore:
         """What the self-hosted mode keeps, in the same database."""
 
+    async def check(self) -> None:
+        """Stores something of no consequence. Raises Unavailable where nothing can be stored."""
+
     async def add(self, session: Session, secret_hash: bytes) -> None:
         """Keeps a new session. Raises DuplicateSession."""
 

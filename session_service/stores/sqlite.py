@@ -36,6 +36,9 @@ class SQLiteStore:
     def conversations(self) -> SQLiteConversationStore:
         return self._conversations
 
+    async def check(self) -> None:
+        await self._database.check()
+
     # Sessions
 
     async def add(self, session: Session, secret_hash: bytes) -> None:
