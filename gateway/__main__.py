@@ -18,6 +18,7 @@ from gateway.app import create_app
 from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
 from runtime import log as logs
+from runtime.open_files import raise_open_files_limit
 from runtime.signals import StopRequest, stop_request
 
 GRACE_SECONDS = 20.0
@@ -34,6 +35,9 @@ and has no answer.
 
 _MIN_SECRET_BYTES = 32
 _BACKLOG = 2048
+"""Connections that wait to be accepted, at most."""
+_OTHER_FILES = 128
+"""What the process has open besides them."""
 
 log = structlog.get_logger()
 
@@ -86,11 +90,19 @@ class Server(uvicorn.Server):
 
 async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> None:
     """Serves until it is told to stop, then drains. Exits with a message where it cannot start."""
-    listener = _listen(settings.gateway_listen)
+    open_files = raise_open_files_limit()
+    backlog = min(_BACKLOG, open_files // 8)
+
+    class Protocol(HTTPProtocol):
+        # Room for one backlog that is accepted at once, and for one of those that are turned away.
+        most_connections = max(1, open_files - 2 * backlog - _OTHER_FILES)
+        most_surplus = backlog
+
+    listener = _listen(settings.gateway_listen, backlog)
     server = Server(
         uvicorn.Config(
             create_app(settings),
-            http=HTTPProtocol,
+            http=Protocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -108,7 +120,7 @@ async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> No
         sys.exit("gateway cannot start: the reason is above")
 
 
-def _listen(address: str) -> socket.socket:
+def _listen(address: str, backlog: int) -> socket.socket:
     host, _, port = address.rpartition(":")
     try:
         family, kind, protocol, _, endpoint = socket.getaddrinfo(
@@ -118,7 +130,7 @@ def _listen(address: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(endpoint)
-        listener.listen(_BACKLOG)
+        listener.listen(backlog)
     except OSError as error:
         sys.exit(
             f"gateway cannot start: it cannot listen on {address}: {error.strerror};"

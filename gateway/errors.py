@@ -93,6 +93,9 @@ _CONVERSATION_DETAILS = {
 }
 """What a reason is about, where it comes from the conversation service."""
 
+OVERLOAD = "overload"
+"""The detail of UNAVAILABLE, here and in the session service, where there is too much to do."""
+
 _UNAVAILABLE_RETRY_SECONDS = 1.0
 
 

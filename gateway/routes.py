@@ -18,6 +18,7 @@ from gateway.channel import call, metadata
 from gateway.client_script import ANYBODYS, ClientScript, Mode
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
+from gateway.shedding import Shedding
 from gateway.streaming import ChatAnswer
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import conversation_service_pb2_grpc as pb_chat_grpc
@@ -47,6 +48,7 @@ class State(TypedDict):
     public_url: str | None
     documentation: Documentation
     client_script: ClientScript
+    shedding: Shedding
 
 
 async def create_session(request: Request[State]) -> Response:

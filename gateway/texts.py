@@ -418,6 +418,18 @@ TEXTS: dict[str, Translations] = {
             " session_service: check the disk and the file of DATABASE_URL.",
         ),
     ),
+    "UNAVAILABLE.overload": Translations(
+        es=Text(
+            "El servicio de chat tiene demasiadas peticiones en este momento.",
+            "Vuelve a intentarlo en unos segundos. Si ocurre a menudo, hacen falta más procesos o"
+            " una máquina mayor: busca «overload» en los registros.",
+        ),
+        en=Text(
+            "The chat service has too many requests right now.",
+            "Try again in a few seconds. If it happens often, it needs more processes or a larger"
+            " machine: look for “overload” in the logs.",
+        ),
+    ),
     "UNAVAILABLE.keys": Translations(
         es=Text(
             "No se puede comprobar tu inicio de sesión en este momento.",

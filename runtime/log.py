@@ -75,9 +75,14 @@ def configure(
     )
 
 
+def name_for(proposed: str | None) -> str:
+    """Returns the name that the caller of a request proposed, if that is sane, else a new one."""
+    return proposed if proposed and _SANE_REQUEST_ID.fullmatch(proposed) else uuid.uuid4().hex
+
+
 def begin_request(proposed: str | None) -> str:
-    """Names the current request as its caller proposed, if that is sane, else anew."""
-    name = proposed if proposed and _SANE_REQUEST_ID.fullmatch(proposed) else uuid.uuid4().hex
+    """Names the current request, see `name_for`."""
+    name = name_for(proposed)
     request_id.set(name)
     return name
 

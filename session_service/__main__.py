@@ -7,6 +7,7 @@ import structlog
 import uvloop
 
 from runtime import log as logs
+from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
 from session_service import agent_builder
@@ -61,6 +62,7 @@ def main() -> None:
         key = settings.openai_api_key
         secrets = [key.get_secret_value().strip()] if key else []
         logs.configure(settings.log_level, settings.log_format, secrets)
+        raise_open_files_limit()
         uvloop.run(run(settings, stop))
 
 

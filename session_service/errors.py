@@ -122,6 +122,14 @@ class Unavailable(ServiceError):
         super().__init__(message, metadata=metadata, retry_after_seconds=_RETRY_SECONDS)
 
 
+def overloaded() -> Unavailable:
+    """Returns what is raised before any work is done, when there is too much of it."""
+    return Unavailable(
+        "The session service has too much to do right now; try again",
+        metadata={"cause": "overload"},
+    )
+
+
 def store_failed() -> Unavailable:
     """Returns what every store raises when its database fails, which it logs."""
     return Unavailable(

@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
 from runtime import log as logs
-from session_service.errors import InvalidArgument, ServiceError, Unavailable
+from runtime.admission import Admission
+from session_service.errors import InvalidArgument, ServiceError, Unavailable, overloaded
 
 STATUS_CODES = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
@@ -60,7 +61,8 @@ _BUILD = {
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the calls of chatkit.v1, of all four kinds; health and reflection pass untouched."""
 
-    def __init__(self) -> None:
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -85,6 +87,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith("/chatkit.v1."):
             return handler
         kind, build = _BUILD[handler.request_streaming, handler.response_streaming]
+        if not self._admission.admits(self._in_flight):
+            return build(_refuse)  # the request is not even parsed
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return build(
             wrap(getattr(handler, kind), method.rpartition("/")[2]),
@@ -173,6 +177,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._in_flight -= 1
         if self._in_flight == 0:
             self._idle.set()
+
+
+async def _refuse(_: Any, context: Context) -> None:
+    """Ends a call that is one too many; `admission` counts them for the log."""
+    request_id = (REQUEST_ID_KEY, logs.name_for(_proposed_request_id(context)))
+    status = _status(overloaded())
+    trailing = (*(status.trailing_metadata or ()), request_id)
+    await context.abort(status.code, status.details, trailing)
 
 
 async def _write(context: Context, response: Any) -> None:

@@ -16,6 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
 from protos.chatkit.v1 import session_service_pb2, session_service_pb2_grpc
+from runtime.admission import TARGET_SECONDS, Admission
+from runtime.event_loop import watching
 from session_service.agent_builder import Today, utc_today
 from session_service.cancellations import Cancellations
 from session_service.config import Settings
@@ -40,6 +42,9 @@ GRACE_SECONDS = 20.0
 _ENDING_SECONDS = 2.0
 """Before that is over, answers that are still being written are told to end."""
 _LAST_BYTES_SECONDS = 0.5
+
+_MOST_DELAY_SECONDS = 2.5 * TARGET_SECONDS
+"""Of the event loop. Gateways measure it, too, and refuse before, as that costs them less."""
 
 _SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
 _NAMES = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
@@ -126,7 +131,9 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         await stack.enter_async_context(_running(background))
 
         health = health_aio.HealthServicer()
-        calls = CallInterceptor()
+        admission = Admission(_MOST_DELAY_SECONDS)
+        await stack.enter_async_context(watching(admission))
+        calls = CallInterceptor(admission)
         server = grpc.aio.server(interceptors=[calls], options=_OPTIONS)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
             SessionServicer(sessions, store, settings.chatkit_timeout_seconds), server

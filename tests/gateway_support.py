@@ -23,6 +23,7 @@ from gateway.http_protocol import HTTPProtocol
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1.errors import ErrorDetails, to_status
+from runtime.admission import Admission
 from tests.support import running
 
 Code = grpc.StatusCode
@@ -246,12 +247,13 @@ async def gateway_before(
     fake: FakeService,
     *,
     protocol: type[HTTPProtocol] = HTTPProtocol,
+    admission: Admission | None = None,
     **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway before that service."""
     target = (f"127.0.0.1:{fake.port}",)
     given = gateway_settings(session_service_target=target, **settings)
-    async with open_gateway(given, protocol=protocol) as http:
+    async with open_gateway(given, protocol=protocol, admission=admission) as http:
         yield http
 
 
@@ -260,10 +262,11 @@ async def open_gateway(
     settings: Settings,
     *,
     protocol: type[HTTPProtocol] = HTTPProtocol,
+    admission: Admission | None = None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway as `python -m gateway` does; yields a client with the token of user 7."""
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, admission),
         port=0,
         http=protocol,
         ws="none",

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from structlog.testing import capture_logs
 
 from runtime import log as logs
+from runtime.admission import Admission
 from session_service.errors import AttachmentTooLarge, ThreadNotFound
 from session_service.interceptors import CallInterceptor
 from tests.support import refused
@@ -97,7 +98,7 @@ BUILD: dict[str, Any] = {
 async def serving(
     deserializer: Callable[[bytes], bytes] | None = None, /, **behaviors: Behavior
 ) -> AsyncIterator[Running]:
-    interceptor = CallInterceptor()
+    interceptor = CallInterceptor(Admission())
     server = grpc.aio.server(interceptors=[interceptor])
     handlers = {
         kind: BUILD[kind](behavior, request_deserializer=deserializer)
