@@ -71,8 +71,16 @@ async def _play(fault: Fault, stages: Stages, plan: Plan) -> Row:
         await load.stop()
         outcomes = list(load.outcomes)
         lost = await _lost(stage, load)
-    recoveries, patience = load.recoveries, plan.patience
-    return judge(fault.name, fault.promise, outcomes, recoveries, lost, broken, patience)
+    return judge(
+        fault.name,
+        fault.promise,
+        outcomes,
+        load.recoveries,
+        lost,
+        others=broken,
+        notes=load.notes,
+        patience=plan.patience,
+    )
 
 
 async def _lost(stage: Stage, load: Load) -> list[str]:

@@ -10,6 +10,9 @@ from typing import Any
 import httpx
 import orjson
 
+from gateway import errors
+from gateway.texts import DEFAULT_LANGUAGE, text_of
+
 _PATIENCE_SECONDS = 20.0
 """Far beyond every deadline: who waits that long has got no answer."""
 
@@ -17,8 +20,11 @@ ERROR_EVENT = "error event"
 """What a stream has said that ended with ChatKit's error event."""
 REFUSED = "not accepted"
 """Nobody listens, or the connection was closed before the request was read."""
+OVERLOAD = "overload"
+"""`UNAVAILABLE`, as there was too much to do: what else it is, the text alone tells."""
 
 JSON = dict[str, Any]
+_OVERLOAD_TEXT = text_of("UNAVAILABLE", errors.OVERLOAD, DEFAULT_LANGUAGE).error
 
 
 @dataclass(slots=True)
@@ -147,7 +153,7 @@ def _envelope(answer: httpx.Response, outcome: Outcome) -> str:
         and body.get("requestId") == outcome.request_id
         and isinstance(body.get("error"), str)
     ):
-        return str(body.get("code"))
+        return OVERLOAD if body["error"] == _OVERLOAD_TEXT else str(body.get("code"))
     return f"{answer.status_code} with another envelope"
 
 

@@ -5,17 +5,23 @@ what it found broken that no request can tell.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from signal import SIGCONT, SIGSTOP
 
+from tests.bench.processes import CannotRun
 from tests.chaos import disturbances, storage
-from tests.chaos.client import ERROR_EVENT, REFUSED
+from tests.chaos.client import ERROR_EVENT, OVERLOAD, REFUSED
+from tests.chaos.flood import flood
 from tests.chaos.load import Load
 from tests.chaos.stage import TIMEOUT_SECONDS, Restartable, Stage
 from tests.chaos.verdict import Promise
+
+_NOTICE_SECONDS = 0.5
+"""In that time a gateway certainly hears that a service is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +84,18 @@ async def terminate(stage: Stage, load: Load, plan: Plan, *, process: str) -> Se
         await load.recovered()
         await asyncio.sleep(plan.rest_seconds)
     await stage.heal()
+    return [*broken, *_begun_and_not_answered(victim, load, process)]
+
+
+def _begun_and_not_answered(victim: Restartable, load: Load, process: str) -> list[str]:
+    """Compares what clients saw with what the process has logged: a line for each request."""
     log = victim.output
-    begun = [one for one in load.outcomes if not one.succeeded and one.request_id in log]
-    broken += [f"begun by the {process}, and then {one.kind}: {one.said}" for one in begun[:3]]
-    return broken
+    if process == "gateway":
+        failed = [one for one in load.outcomes if not one.answered and one.request_id in log]
+    else:
+        done = set(re.findall(r'"outcome":"OK".*"request_id":"(\w+)"', log))
+        failed = [one for one in load.outcomes if not one.succeeded and one.request_id in done]
+    return [f"begun by the {process}, and then {one.kind}: {one.said}" for one in failed[:3]]
 
 
 async def kill_one_of_two(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
@@ -98,11 +112,11 @@ async def kill_one_of_two(stage: Stage, load: Load, plan: Plan) -> Sequence[str]
         await victim.start()
         await asyncio.sleep(plan.rest_seconds)
     await stage.heal()
-    # Some are sent in the moment before the gateway hears of it.
     elsewhere = [
         outcome
         for outcome in load.outcomes
-        if outcome.said and not any(-0.5 < at - outcome.began < 0.5 for at in killed)
+        if not outcome.succeeded
+        and not any(outcome.began < at + _NOTICE_SECONDS and outcome.ended > at for at in killed)
     ]
     return [f"failed though the other was there: {one.kind}: {one.said}" for one in elsewhere[:3]]
 
@@ -194,6 +208,17 @@ async def disturb(
     return ()
 
 
+async def overload(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
+    """Three times as many requests as can be answered, whatever becomes of those before."""
+    try:
+        seen = await flood(stage, plan.hold_seconds)
+    except CannotRun as error:
+        return [f"the flood: {error}"]
+    load.notes.append(str(seen))
+    await load.recovered()
+    return seen.broken(plan.patience)
+
+
 def _process(stage: Stage, name: str) -> Restartable:
     return stage.gateway if name == "gateway" else stage.services[0]
 
@@ -259,6 +284,7 @@ FAULTS = (
         partial(disturb, by=disturbances.GARBAGE),
         Promise(),
     ),
+    Fault("overload", "hosted", overload, Promise(frozenset((OVERLOAD,)))),
     Fault("network reset", "proxied", partial(cut, how="reset"), Promise(_GONE)),
     Fault(
         "network half-closed",

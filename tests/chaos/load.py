@@ -66,6 +66,8 @@ class Load:
         self.per_second = per_second
         self.chats_per_second = chats_per_second
         self.recoveries: list[float] = []
+        self.notes: list[str] = []
+        """What else there is to tell of the fault."""
         self._users = [f"{name}-{number}" for number in range(USERS)]
         self._tokens = {user: token_of(user) for user in self._users}
         self._random = random.Random(name)

@@ -38,7 +38,9 @@ def line(row: Row) -> str:
         cell.ljust(width) if number == 0 else cell.rjust(width)
         for number, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
     )
-    return "\n".join((shown, *(f"    BROKEN: {promise}" for promise in row.broken)))
+    below = [f"    {note}" for note in row.notes]
+    below += [f"    BROKEN: {promise}" for promise in row.broken]
+    return "\n".join((shown, *below))
 
 
 def summary(rows: Sequence[Row], seconds: float) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.client import Outcome
+from tests.chaos.client import OVERLOAD, Outcome
 from tests.chaos.stage import TIMEOUT_SECONDS
 
 _EXAMPLES = 5
@@ -40,6 +40,7 @@ class Row:
     """The longest; None where nothing had to recover."""
     broken: Sequence[str] = field(default=())
     """The promises that were broken."""
+    notes: Sequence[str] = field(default=())
 
 
 def judge(
@@ -49,13 +50,21 @@ def judge(
     recoveries: Sequence[float],
     lost: Sequence[str],
     others: Sequence[str] = (),
+    notes: Sequence[str] = (),
     patience: float = 1,
 ) -> Row:
     """Holds what happened against the promise; `others` are what the fault itself found broken.
 
-    Everything may take `patience` times as long as promised.
+    Everything may take `patience` times as long as promised. Where that is more than once, the
+    machine may be too slow for the load, and some of it refused.
     """
-    unexpected = [outcome for outcome in outcomes if not _is_expected(outcome, promise)]
+    reasons = promise.reasons | {OVERLOAD} if patience > 1 else promise.reasons
+    unexpected = [
+        outcome
+        for outcome in outcomes
+        if not (outcome.succeeded or outcome.said in reasons)
+        and (outcome.answered or not promise.cuts_connections)
+    ]
     times = [outcome.seconds for outcome in outcomes if outcome.answered]
     p99 = percentile(times, 99)
     recovery = max(recoveries, default=None)
@@ -75,6 +84,7 @@ def judge(
         p99_seconds=p99,
         recovery_seconds=recovery,
         broken=broken,
+        notes=notes,
     )
 
 
@@ -82,12 +92,6 @@ def percentile(values: Sequence[float], percent: int) -> float:
     """Returns the smallest value that so many percent do not exceed, 0 where there are none."""
     ordered = sorted(values)
     return ordered[math.ceil(len(ordered) * percent / 100) - 1] if ordered else 0.0
-
-
-def _is_expected(outcome: Outcome, promise: Promise) -> bool:
-    if outcome.succeeded or outcome.said in promise.reasons:
-        return True
-    return not outcome.answered and promise.cuts_connections
 
 
 def _summary(unexpected: Sequence[Outcome]) -> list[str]:
