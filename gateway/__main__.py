@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from gateway.acceptor import Acceptor
 from gateway.app import create_app
 from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
@@ -48,19 +49,33 @@ class Server(uvicorn.Server):
     What the grace is too short for is answered before the connection is closed.
     """
 
-    def __init__(self, config: uvicorn.Config, stop: StopRequest, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        protocol: type[HTTPProtocol],
+        stop: StopRequest,
+        grace_seconds: float,
+    ) -> None:
         super().__init__(config)
+        self._protocol = protocol
         self._stop = stop
         self._grace_seconds = grace_seconds
+        self._acceptors: list[Acceptor] = []
+
+    def _connection(self) -> HTTPProtocol:
+        return self._protocol(self.config, self.server_state, self.lifespan.state)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])
         for listener in sockets or ():
+            self._acceptors.append(Acceptor(listener, self._connection))
             host, port = listener.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
             log.info("gateway listening", address=f"http://{host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
         # uvicorn cancels too, but then ends without a look at what the tasks still have to say.
         ending = asyncio.get_running_loop().call_later(self._grace_seconds, self._cancel_requests)
         try:
@@ -112,6 +127,7 @@ async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> No
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=math.ceil(grace_seconds) + _ENDING_SECONDS,
         ),
+        Protocol,
         stop,
         grace_seconds,
     )
