@@ -28,6 +28,13 @@ GRACE_SECONDS = 20.0
 _ENDING_SECONDS = 2
 """How long those may take after that to be told so."""
 
+_KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than the 60 s of nginx and of most load balancers.
+
+Who closes first must be the client. Else its next request meets a connection that is being closed,
+and has no answer.
+"""
+
 _MIN_SECRET_BYTES = 32
 _BACKLOG = 2048
 """Connections that wait to be accepted, at most."""
@@ -118,6 +125,7 @@ async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> No
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nothing here depends on where a request says it comes from
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=math.ceil(grace_seconds) + _ENDING_SECONDS,
         ),
         Protocol,

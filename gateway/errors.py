@@ -72,6 +72,8 @@ HTTP_STATUS_CODES = {
 # Where a call fails on its way to the service or back, gRPC's code is all there is.
 _BARE_CODES = {
     grpc.StatusCode.UNAVAILABLE: "UNAVAILABLE",
+    # A server that ends has cancelled what it had yet to begin: our own cancels raise no RpcError.
+    grpc.StatusCode.CANCELLED: "UNAVAILABLE",
     grpc.StatusCode.DEADLINE_EXCEEDED: "UPSTREAM_TIMEOUT",
 }
 

@@ -1,6 +1,7 @@
 """Starts the processes of the system as a person would, and watches what they print."""
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -15,8 +16,10 @@ from pathlib import Path
 from tests import leaks
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 """For a machine that is busy with something else; nothing takes that long."""
+
+_RECENT_LINES = 50_000
 
 SECRET = "a-secret-of-the-dashboard-of-these-tests"
 WORKFLOW = "wf_e2e"
@@ -97,6 +100,12 @@ class Process:
             match = found()
             assert match, f"{pattern!r} is not in:\n{''.join(self._lines)}"
             return match
+
+    def last(self, pattern: str) -> re.Match[str] | None:
+        """Returns the match in the newest line that has one, None where no recent line has."""
+        with self._changed:
+            recent = itertools.islice(reversed(self._lines), _RECENT_LINES)
+            return next((match for line in recent if (match := re.search(pattern, line))), None)
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -208,8 +217,8 @@ class Clock:
 
 
 @contextlib.contextmanager
-def emulator(cwd: Path) -> Iterator[Part]:
-    arguments = ("-m", "session_service.openai_emulator", "--listen", "127.0.0.1:0")
+def emulator(cwd: Path, listen: str = "127.0.0.1:0") -> Iterator[Part]:
+    arguments = ("-m", "session_service.openai_emulator", "--listen", listen)
     with running(*arguments, cwd=cwd) as process:
         yield Part(process, process.wait_for(r"emulator at http://([\d.:]+)/v1")[1])
 

@@ -96,10 +96,11 @@ async def test_retry_after_is_whole_seconds_and_never_too_early(
     [
         (grpc.StatusCode.DEADLINE_EXCEEDED, "UPSTREAM_TIMEOUT"),
         (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+        (grpc.StatusCode.CANCELLED, "UNAVAILABLE"),
         *(
             (code, "INTERNAL")
             for code in grpc.StatusCode
-            if code.name not in ("OK", "DEADLINE_EXCEEDED", "UNAVAILABLE")
+            if code.name not in ("OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE")
         ),
     ],
 )
