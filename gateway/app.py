@@ -22,23 +22,33 @@ from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
 from gateway.middleware import CORS, Cancellation, RequestContext, SizeLimit
+from gateway.probe import probing
 from gateway.routes import ROUTES, State
+from gateway.shedding import open_shedding
 from gateway.texts import language_of
 from protos.chatkit.v1 import conversation_service_pb2_grpc, session_service_pb2_grpc
 from runtime import log as logs
+from runtime.admission import Admission
+from runtime.event_loop import watching
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings, admission: Admission | None = None) -> ASGIApp:
     """Returns the application; its lifespan opens the channel to the session service."""
+    admission = admission or Admission()
     documentation = create_documentation()
     client_script = create_client_script()
+
+    def with_cors(app: ASGIApp) -> ASGIApp:
+        return CORS(app, settings.cors_allow_origins)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with (
-            open_channel(settings.session_service_target) as channel,
+            open_channel(settings) as channel,
             contextlib.aclosing(CallStreamChannel(channel)) as call_stream,
             open_key_set(settings.jwt_jwks_url) as keys,
+            probing(channel) as probe,
+            watching(admission, probe.delay),
         ):
             yield State(
                 authenticator=Authenticator(
@@ -59,6 +69,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 public_url=settings.gateway_public_url,
                 documentation=documentation,
                 client_script=client_script,
+                shedding=await open_shedding(admission, settings.cors_allow_origins, with_cors),
             )
 
     app = Starlette(
@@ -73,7 +84,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     # Around Starlette, not in it: its own answer to a crash comes from outside its middleware.
-    return RequestContext(CORS(Cancellation(app), settings.cors_allow_origins))
+    return RequestContext(with_cors(Cancellation(app)))
 
 
 def _on_api_error(request: Request, error: Exception) -> Response:

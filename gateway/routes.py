@@ -18,6 +18,7 @@ from gateway.channel import call, metadata
 from gateway.client_script import ANYBODYS, ClientScript, Mode
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
+from gateway.shedding import Shedding
 from gateway.streaming import ChatAnswer
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import conversation_service_pb2_grpc as pb_chat_grpc
@@ -47,6 +48,7 @@ class State(TypedDict):
     public_url: str | None
     documentation: Documentation
     client_script: ClientScript
+    shedding: Shedding
 
 
 async def create_session(request: Request[State]) -> Response:
@@ -65,8 +67,9 @@ async def refresh_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
     body = await _json_object(request)
     user_id = _effective_user(caller, body)
-    secret = body.get("existingSecret") or body.get("currentClientSecret")
-    if not isinstance(secret, str):
+    secrets = [body.get(name) for name in ("existingSecret", "currentClientSecret")]
+    secret = secrets[0] or secrets[1]
+    if not secret or not all(given is None or isinstance(given, str) for given in secrets):
         raise APIError("INVALID_ARGUMENT", "existingSecret")
     reply = await call(
         request.state["sessions"].RefreshSession,
@@ -117,7 +120,7 @@ async def stats(request: Request[State]) -> Response:
 
 async def chat(request: Request[State]) -> ChatAnswer:
     process = request.state["conversations"].Process
-    client_secret = client_secret_of(request.headers.get("authorization"))
+    client_secret = client_secret_of(_authorization(request))
     raw = await _json(request)
     if not raw:
         raise APIError("INVALID_ARGUMENT", "request")
@@ -132,7 +135,7 @@ async def chat(request: Request[State]) -> ChatAnswer:
 
 async def attachments(request: Request[State]) -> Response:
     head = pb_chat.UploadAttachmentHead(
-        client_secret=client_secret_of(request.headers.get("authorization")),
+        client_secret=client_secret_of(_authorization(request)),
         base_url=_base_url(request),
     )
     content_type = request.headers.get("content-type", "")
@@ -162,7 +165,7 @@ async def healthz(request: Request[State]) -> Response:
 
 
 async def readyz(request: Request[State]) -> Response:
-    """Tells that the session service serves."""
+    """Tells that the session service serves, and can use its database."""
     try:
         reply = await request.state["check_health"](
             pb_health.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT_SECONDS
@@ -170,7 +173,7 @@ async def readyz(request: Request[State]) -> Response:
     except grpc.aio.AioRpcError:
         raise APIError("UNAVAILABLE", retry_after_seconds=1) from None
     if reply.status != pb_health.HealthCheckResponse.SERVING:
-        raise APIError("UNAVAILABLE", retry_after_seconds=1)
+        raise APIError("UNAVAILABLE", "not_ready", retry_after_seconds=1)
     return _success({"status": "ready"})
 
 
@@ -197,7 +200,13 @@ async def docs(request: Request[State]) -> Response:
 
 async def _authenticate(request: Request[State]) -> Caller:
     authenticator: Authenticator = request.state["authenticator"]
-    return await authenticator.authenticate(request.headers.get("authorization"))
+    return await authenticator.authenticate(_authorization(request))
+
+
+def _authorization(request: Request[State]) -> str | None:
+    """Returns the header; None also where there are two: a proxy may have checked the other."""
+    given = request.headers.getlist("authorization")
+    return given[0] if len(given) == 1 else None
 
 
 def _effective_user(caller: Caller, body: Mapping[str, Any]) -> str:

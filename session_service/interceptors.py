@@ -3,7 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+)
 from typing import Any, TypeAlias
 
 import grpc
@@ -12,7 +19,15 @@ from google.protobuf.message import DecodeError
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
 from runtime import log as logs
-from session_service.errors import InvalidArgument, ServiceError, Unavailable
+from runtime.admission import Admission
+from session_service.callers import ANYBODY, Callers
+from session_service.errors import (
+    InvalidArgument,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+    overloaded,
+)
 
 STATUS_CODES = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
@@ -60,9 +75,14 @@ _BUILD = {
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the calls of chatkit.v1, of all four kinds; health and reflection pass untouched."""
+    """Wraps the calls of chatkit.v1, of all four kinds.
 
-    def __init__(self) -> None:
+    Others pass untouched, health for everybody and reflection for known callers.
+    """
+
+    def __init__(self, admission: Admission, callers: Callers = ANYBODY) -> None:
+        self._admission = admission
+        self._callers = callers
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -84,8 +104,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith("/chatkit.v1.") or method == _CARRIER:
+        if handler is None or method.startswith("/grpc.health.") or method == _CARRIER:
             return handler
+        if not method.startswith("/chatkit.v1."):
+            return self._for_known_callers(handler, handler_call_details)
         return self.wrap(handler, method)
 
     def wrap(self, handler: Handler, method: str) -> Handler:
@@ -98,8 +120,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
 
+    def _for_known_callers(self, handler: "Handler", details: grpc.HandlerCallDetails) -> "Handler":
+        try:
+            self._callers.check_token(dict(details.invocation_metadata or ()))
+        except Unauthenticated as error:
+            status = status_of(error)
+
+            async def refuse(_: Any, context: Context) -> None:
+                await context.abort(status.code, status.details, status.trailing_metadata or ())
+
+            # Of this kind, as it waits for no message, whatever the client means to send.
+            return grpc.stream_stream_rpc_method_handler(refuse)
+        return handler
+
     def _wrap_unary(self, behavior: Behavior, method: str) -> Behavior:
         async def wrapped(request: Any, context: Context) -> Any:
+            if not self._admission.admits(self._in_flight):
+                await _refuse(context)
             async with self._call(method, context):
                 return await behavior(_readable(request), context)
 
@@ -109,6 +146,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # Not a generator itself: gRPC drops one that is suspended when the client goes away, and
         # its end, as keeping the half of an answer, would be up to the garbage collector.
         async def wrapped(request: Any, context: Context) -> None:
+            if not self._admission.admits(self._in_flight):
+                await _refuse(context)
             async with self._call(method, context):
                 responses = behavior(_readable(request), context)
                 if not isinstance(responses, AsyncGenerator):  # it writes them by itself
@@ -126,13 +165,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """What is around every call, whatever it sends and answers."""
         started = time.perf_counter()
-        request_id = logs.begin_request(_proposed_request_id(context))
+        sent = dict(context.invocation_metadata() or ())
+        request_id = logs.begin_request(_proposed_request_id(sent))
         metadata = ((REQUEST_ID_KEY, request_id),)
         outcome = "CANCELLED"
         said: dict[str, str] = {}
         self._enter()
         try:
             context.set_trailing_metadata(metadata)
+            logs.caller.set(self._callers.admit(sent, context))
             async with self._until_cut():
                 yield
             outcome = "OK"
@@ -179,6 +220,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._in_flight -= 1
         if self._in_flight == 0:
             self._idle.set()
+
+
+async def _refuse(context: Context) -> None:
+    """Ends a call that is one too many; `admission` counts them for the log."""
+    sent = dict(context.invocation_metadata() or ())
+    request_id = (REQUEST_ID_KEY, logs.name_for(_proposed_request_id(sent)))
+    status = status_of(overloaded())
+    trailing = (*(status.trailing_metadata or ()), request_id)
+    await context.abort(status.code, status.details, trailing)
 
 
 async def _write(context: Context, response: Any) -> None:
@@ -241,8 +291,6 @@ def status_of(error: ServiceError) -> grpc.Status:
     return to_status(STATUS_CODES[error.reason], str(error), details)
 
 
-def _proposed_request_id(context: Context) -> str | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str):
-            return value
-    return None
+def _proposed_request_id(sent: Mapping[str, str | bytes]) -> str | None:
+    proposed = sent.get(REQUEST_ID_KEY)
+    return proposed if isinstance(proposed, str) else None

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from session_service.circuit import Circuit
 from session_service.conversation.attachment_files import AttachmentFiles, open_attachment_files
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.links import Link, Links, link_key
@@ -177,7 +178,7 @@ async def open_world(
         store = opened.conversations
         files = await stack.enter_async_context(open_attachment_files(directory))
         links = Links(link_key(API_KEY))
-        copies = OpenAIFiles(client)
+        copies = OpenAIFiles(client, Circuit("files", 5), 30)
         attachments = Attachments(store, files, links, max_bytes, copies, allowed=allowed)
         yield World(attachments, store, files, links, directory, api)
         await attachments.drain()

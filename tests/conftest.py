@@ -6,6 +6,7 @@ from pathlib import Path
 import certifi
 import pytest
 
+from tests.leaks import LeakWatch
 from tests.support import (
     Emulator,
     SessionService,
@@ -16,6 +17,10 @@ from tests.support import (
 
 pytest.register_assert_rewrite("tests.integration.store_contract", "tests.integration.store_values")
 pytest.register_assert_rewrite("tests.e2e.dashboard", "tests.e2e.processes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LeakWatch())
 
 
 @pytest.fixture(scope="session", autouse=True)

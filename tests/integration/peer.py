@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from session_service.circuit import Circuit, patience_seconds
 from session_service.issuer import IssuedSession
 from session_service.openai_api import ChatKitAPI, open_client
 from tests.support import eventually
@@ -97,7 +98,7 @@ async def listening(handler: Handler) -> AsyncIterator[Peer]:
 async def api_of(url: str, **others: Any) -> AsyncIterator[ChatKitAPI]:
     async with open_client(url) as client:
         values = {"api_key": "sk-test", "workflow_id": "wf_test", "file_upload": True, **others}
-        yield ChatKitAPI(client, **values)
+        yield ChatKitAPI(client, Circuit("chatkit", patience_seconds(30)), **values)
 
 
 def within(seconds: float) -> float:

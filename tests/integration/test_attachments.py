@@ -396,11 +396,11 @@ async def test_what_openai_does_not_delete_is_logged(world: World) -> None:
     for attachment in attachments:
         await world.attachments.to_model(attachment)
     rows = [await _row(world, attachment.id) for attachment in attachments]
-    world.openai.failures = [(500, {"message": "down"}), (404, {"message": "no such file"})]
+    world.openai.failures = [(400, {"message": "no"}), (404, {"message": "no such file"})]
     with structlog.testing.capture_logs() as logged:
         await world.attachments.discard(rows)
     assert world.on_disk() == []
-    assert [(e["event"], e["status"]) for e in logged] == [("a file stays at openai", 500)]
+    assert [(e["event"], e["status"]) for e in logged] == [("a file stays at openai", 400)]
 
 
 async def test_what_was_never_sent_goes_after_a_day(world: World) -> None:

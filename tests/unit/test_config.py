@@ -37,6 +37,15 @@ SELF_HOSTED = {
 }
 """The defaults of what the self-hosted mode adds to it."""
 
+TRANSPORT = {
+    "session_service_token": (),
+    "session_service_plaintext": False,
+    "session_service_tls_cert": None,
+    "session_service_tls_key": None,
+    "session_service_tls_client_ca": None,
+}
+"""The defaults of how callers reach it, which test_transport_settings.py is about."""
+
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -61,7 +70,9 @@ def test_the_defaults_are_the_contracts() -> None:
     settings = load_settings().model_dump()
     assert {name: settings[name] for name in CONTRACT} == CONTRACT
     assert {name: settings[name] for name in SELF_HOSTED} == SELF_HOSTED
-    assert settings.keys() - CONTRACT.keys() - SELF_HOSTED.keys() == {"chatkit_system_message"}
+    assert {name: settings[name] for name in TRANSPORT} == TRANSPORT
+    known = CONTRACT.keys() | SELF_HOSTED.keys() | TRANSPORT.keys()
+    assert settings.keys() - known == {"chatkit_system_message"}
 
 
 def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +103,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert settings.openai_api_key is not None
     assert settings.openai_api_key.get_secret_value() == "sk-1"
-    assert settings.model_dump(exclude={"openai_api_key"}) == {
+    assert settings.model_dump(exclude={"openai_api_key", *TRANSPORT}) == {
         "openai_chatkit_workflow_id": "wf_1",
         "openai_base_url": "http://127.0.0.1:8090/v1",
         "chatkit_mode": "self_hosted",
@@ -153,6 +164,8 @@ BAD = {
         ":1",
         "a b:1",
     ],
+    "SESSION_SERVICE_PLAINTEXT": ["maybe", "2"],
+    "SESSION_SERVICE_TOKEN": ["short"],
     "DATABASE_URL": [
         "data/chatkit.db",
         "sqlite:///",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import openai
 
+from session_service.circuit import Circuit
 from session_service.config import Settings
 from session_service.conversation.attachment_files import open_attachment_files
 from session_service.conversation.attachments import Attachments
@@ -48,7 +49,11 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         openai.AsyncOpenAI(api_key="sk-test", base_url=settings.openai_base_url) as client,
     ):
         attachments = Attachments(
-            store.conversations, files, Links(b"key"), 1024, OpenAIFiles(client)
+            store.conversations,
+            files,
+            Links(b"key"),
+            1024,
+            OpenAIFiles(client, Circuit("files", 5), 30),
         )
         yield House(store.conversations, attachments, settings.chatkit_attachments_dir)
 
