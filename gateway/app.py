@@ -2,9 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import cast
 
-import grpc
 from grpc_health.v1 import health_pb2_grpc
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,8 +12,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from gateway.auth import Authenticator
-from gateway.call_stream import CallStreamChannel
-from gateway.channel import open_channel
 from gateway.client_script import create_client_script
 from gateway.config import Settings
 from gateway.documentation.page import create_documentation
@@ -23,6 +19,7 @@ from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
 from gateway.middleware import CORS, Cancellation, RequestContext, SizeLimit
 from gateway.probe import probing
+from gateway.replicas import open_replicas
 from gateway.routes import ROUTES, State
 from gateway.shedding import open_shedding
 from gateway.texts import language_of
@@ -44,10 +41,9 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with (
-            open_channel(settings) as channel,
-            contextlib.aclosing(CallStreamChannel(channel)) as call_stream,
+            open_replicas(settings) as replicas,
             open_key_set(settings.jwt_jwks_url) as keys,
-            probing(channel) as probe,
+            probing(replicas.channel) as probe,
             watching(admission, probe.delay),
         ):
             yield State(
@@ -59,12 +55,12 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
                     user_claim=settings.jwt_user_claim,
                     admin_user_ids=settings.admin_user_ids,
                 ),
-                sessions=session_service_pb2_grpc.SessionServiceStub(
-                    cast(grpc.aio.Channel, call_stream)
+                sessions=session_service_pb2_grpc.SessionServiceStub(replicas.carried),
+                conversations=conversation_service_pb2_grpc.ConversationServiceStub(
+                    replicas.channel
                 ),
-                conversations=conversation_service_pb2_grpc.ConversationServiceStub(channel),
                 # types-grpcio-health-checking does not know the calls of its stub.
-                check_health=health_pb2_grpc.HealthStub(channel).Check,  # type: ignore[attr-defined]
+                check_health=health_pb2_grpc.HealthStub(replicas.channel).Check,  # type: ignore[attr-defined]
                 timeout_seconds=settings.chatkit_timeout_seconds,
                 public_url=settings.gateway_public_url,
                 documentation=documentation,

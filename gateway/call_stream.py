@@ -1,4 +1,7 @@
-"""A channel whose unary calls travel together on one stream, see call_stream_service.proto."""
+"""Unary calls that travel together on one stream to a session service.
+
+See protos/chatkit/v1/call_stream_service.proto.
+"""
 
 import asyncio
 import itertools
@@ -9,7 +12,6 @@ import grpc
 from google.rpc import status_pb2
 
 from protos.chatkit.v1 import call_stream_service_pb2 as pb
-from protos.chatkit.v1.call_stream_service_pb2_grpc import CallStreamServiceStub
 from protos.chatkit.v1.errors import STATUS_DETAILS_KEY
 
 _MAX_MESSAGE_BYTES = 256 * 1024
@@ -17,61 +19,34 @@ _MAX_MESSAGE_BYTES = 256 * 1024
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class CallStreamChannel:
-    """Takes the place of a `grpc.aio.Channel` in stubs; it has unary calls alone.
+class CallError(grpc.aio.AioRpcError):
+    """What a call failed with, as gRPC raises it for one by itself."""
 
-    A stream is opened by the first call, and by the next one after it broke. While the service
-    cannot be reached a call fails as fast as one by itself.
-    """
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._carry = CallStreamServiceStub(channel).Carry
-        self._streams: set[_Stream] = set()
-        self._open: _Stream | None = None
-
-    def unary_unary(
+    def __init__(
         self,
-        method: str,
-        request_serializer: Callable[[Any], bytes],
-        response_deserializer: Callable[[bytes], Any],
-        _registered_method: bool = False,
-    ) -> Any:
-        """Returns what a stub calls. It raises AioRpcError, as that of gRPC's own channel does."""
+        code: grpc.StatusCode,
+        message: str,
+        trailing: Sequence[tuple[str, str | bytes]] = (),
+        *,
+        not_begun: bool = False,
+    ) -> None:
+        super().__init__(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), message)
+        self.not_begun = not_begun
+        """Whether it is certain that nothing was done for the call."""
 
-        async def call(
-            request: Any,
-            *,
-            timeout: float,  # noqa: ASYNC109  # as gRPC's own
-            metadata: Sequence[tuple[str, str]] = (),
-        ) -> Any:
-            message = pb.Call(
-                method=method,
-                request=request_serializer(request),
-                timeout_ms=round(timeout * 1000),
-                metadata=dict(metadata),
-            )
-            return response_deserializer(await self._stream().call(message, timeout))
-
-        return call
-
-    def _stream(self) -> "_Stream":
-        if self._open is None or not self._open.takes_calls:
-            self._open = stream = _Stream(self._carry)
-            self._streams.add(stream)
-            stream.reading.add_done_callback(lambda _: self._streams.discard(stream))
-        return self._open
-
-    async def aclose(self) -> None:
-        """Ends all streams; calls in flight fail as UNAVAILABLE."""
-        reading = [stream.reading for stream in self._streams]
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
+    @property
+    def is_broken(self) -> bool:
+        """Whether the service has said nothing, as the stream ended before."""
+        return self.code() is grpc.StatusCode.UNAVAILABLE and not self.trailing_metadata()
 
 
-class _Stream:
+class CallStream:
+    """One stream, from when it is opened until it breaks or is retired."""
+
     def __init__(self, carry: Callable[[AsyncIterator[pb.CarryRequest]], Any]) -> None:
         self.takes_calls = True
+        self.is_confirmed = False
+        """Whether the service has said anything yet. Calls wait for it, if they have to."""
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
@@ -79,30 +54,58 @@ class _Stream:
         self._cancelled: list[int] = []
         self._changed = asyncio.Event()
         self._rpc = carry(self._requests())
-        self.reading = asyncio.create_task(self._read())
 
     async def call(self, message: pb.Call, timeout_seconds: float) -> bytes:
+        """Returns the serialized response to a call, which gets an id. Raises CallError."""
         message.id = next(self._ids)
         outcome: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[message.id] = outcome
         self._calls.append(message)
         self._changed.set()
-        limit = self._loop.call_later(timeout_seconds, self._expire, outcome)
+        limit = self._loop.call_later(timeout_seconds, _expire, outcome)
         try:
             return await outcome
         finally:
             limit.cancel()
             if self._waiting.pop(message.id, None):  # nobody has answered
                 self._cancelled.append(message.id)
-                self._changed.set()
+            self._changed.set()
 
-    @staticmethod
-    def _expire(outcome: asyncio.Future[bytes]) -> None:
-        if not outcome.done():
-            outcome.set_exception(_error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+    async def read(self) -> CallError:
+        """Settles calls until the stream ends, and returns what ended it.
+
+        Cancelled, it fails those that are left as UNAVAILABLE.
+        """
+        end = CallError(grpc.StatusCode.UNAVAILABLE, "The stream has ended")
+        try:
+            async for response in self._rpc:
+                self.is_confirmed = True
+                if response.draining:
+                    self.takes_calls = False
+                for outcome in response.outcomes:
+                    self._settle(outcome)
+        except grpc.aio.AioRpcError as error:
+            end = CallError(error.code(), error.details() or "")
+        finally:
+            self.takes_calls = False
+            self._rpc.cancel()
+            unsent = {call.id for call in self._calls}
+            for call_id, waiting in self._waiting.items():
+                if not waiting.done():
+                    not_begun = call_id in unsent
+                    waiting.set_exception(
+                        CallError(end.code(), end.details() or "", not_begun=not_begun)
+                    )
+            self._waiting.clear()
+        return end
+
+    def retire(self) -> None:
+        """Takes no more calls, and ends the stream with the last of those that there are."""
+        self.takes_calls = False
+        self._changed.set()
 
     async def _requests(self) -> AsyncIterator[pb.CarryRequest]:
-        while True:
+        while self.takes_calls or self._waiting:
             await self._changed.wait()
             self._changed.clear()
             while self._calls or self._cancelled:  # what is asked during a write goes together
@@ -120,24 +123,6 @@ class _Stream:
         self._cancelled.clear()
         return request
 
-    async def _read(self) -> None:
-        code, message = grpc.StatusCode.UNAVAILABLE, "The stream has ended"
-        try:
-            async for response in self._rpc:
-                if response.draining:
-                    self.takes_calls = False
-                for outcome in response.outcomes:
-                    self._settle(outcome)
-        except grpc.aio.AioRpcError as error:
-            code, message = error.code(), error.details() or message
-        finally:
-            self.takes_calls = False
-            self._rpc.cancel()
-            for waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_exception(_error(code, message))
-            self._waiting.clear()
-
     def _settle(self, outcome: pb.Outcome) -> None:
         waiting = self._waiting.pop(outcome.id, None)
         if waiting is None or waiting.done():  # it came too late
@@ -147,10 +132,12 @@ class _Stream:
             return
         status = status_pb2.Status.FromString(outcome.status)
         trailing = ((STATUS_DETAILS_KEY, outcome.status),)
-        waiting.set_exception(_error(_CODES[status.code], status.message, trailing))
+        error = CallError(
+            _CODES[status.code], status.message, trailing, not_begun=outcome.not_begun
+        )
+        waiting.set_exception(error)
 
 
-def _error(
-    code: grpc.StatusCode, message: str, trailing: Sequence[tuple[str, str | bytes]] = ()
-) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), message)
+def _expire(outcome: asyncio.Future[bytes]) -> None:
+    if not outcome.done():
+        outcome.set_exception(CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))

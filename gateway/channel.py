@@ -1,10 +1,8 @@
-"""The one gRPC channel to the session service, and how a call goes through it."""
+"""A channel to one session service, and how a call of the current request goes through one."""
 
-import json
-import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, cast
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import grpc
 
@@ -16,11 +14,8 @@ from runtime.transport import split_token
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
-Build: TypeAlias = Callable[[grpc.aio.Channel], Any]
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
-
-_LOOK_SECONDS = 2.0
-"""How often certificates are looked at, at most."""
+Connect: TypeAlias = Callable[[str, tls.PEM | None], grpc.aio.Channel]
 
 _MIB = 1024 * 1024
 _OPTIONS = (
@@ -39,112 +34,46 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 )
 
 
-def open_channel(settings: Settings) -> grpc.aio.Channel:
-    """Opens a channel that is balanced over the targets; several must be IP addresses.
-
-    It is encrypted where there are authorities to check the service's certificate against. Raises
-    ValueError where certificates cannot be used.
-    """
-    targets = settings.session_service_target
-    family = "ipv6" if targets[0].startswith("[") else "ipv4"
-    target = targets[0] if len(targets) == 1 else f"{family}:{','.join(targets)}"
+def connector(host: str, settings: Settings) -> Connect:
+    """Returns how a channel to an address of this host is opened, encrypted with certificates."""
     options: tuple[tuple[str, str | int], ...] = _OPTIONS
-    if name := settings.session_service_tls_server_name:
+    if settings.session_service_tls_ca:  # as addresses are what is connected to
+        name = settings.session_service_tls_server_name or host.strip("[]")
         options = (*_OPTIONS, ("grpc.ssl_target_name_override", name))
 
-    def connect(pem: tls.PEM | None) -> grpc.aio.Channel:
+    def connect(address: str, pem: tls.PEM | None) -> grpc.aio.Channel:
         if pem is None:
-            return grpc.aio.insecure_channel(target, options)
+            return grpc.aio.insecure_channel(address, options)
         credentials = grpc.ssl_channel_credentials(pem.authorities, pem.key, pem.certificate)
-        return grpc.aio.secure_channel(target, credentials, options)
+        return grpc.aio.secure_channel(address, credentials, options)
 
-    watched, token = _watched(settings), _token(settings)
-    if watched is None and token is None:
-        return connect(None)
-    # Stubs ask a channel for nothing that the other has not.
-    return cast(grpc.aio.Channel, _KnownChannel(connect, watched, token))
+    return connect
 
 
-def _watched(settings: Settings) -> tls.Watched | None:
-    if settings.session_service_tls_ca is None:
+def certificates(settings: Settings) -> tls.Watched | None:
+    """Returns what services are checked against and what we show them; None is in the clear.
+
+    Raises ValueError where the files cannot be used.
+    """
+    authorities: Path | None = settings.session_service_tls_ca
+    if authorities is None:
         return None
     return tls.Watched(
         tls.Files(
-            authorities=settings.session_service_tls_ca,
+            authorities=authorities,
             certificate=settings.session_service_tls_client_cert,
             key=settings.session_service_tls_client_key,
         )
     )
 
 
-def _token(settings: Settings) -> str | None:
+def identity(settings: Settings) -> Metadata:
+    """Returns what goes with every call so that services let us in."""
     entries = settings.session_service_token
-    return split_token(entries[0])[1] if entries else None
-
-
-class _KnownChannel:
-    """A channel whose calls say by whom they are: with a token, a certificate, or both.
-
-    gRPC for Python cannot change the certificates of a channel. So new ones get a new channel, for
-    the calls from then on; the old one closes when its last call has ended, as nothing refers to
-    it any more.
-    """
-
-    def __init__(
-        self,
-        connect: Callable[[tls.PEM | None], grpc.aio.Channel],
-        watched: tls.Watched | None,
-        token: str | None,
-    ) -> None:
-        self._connect = connect
-        self._watched = watched
-        self._looked_at = time.monotonic()
-        self._channel = connect(watched.pem if watched else None)
-        self._methods: dict[Build, Any] = {}
-        """Of this channel."""
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-
-    def unary_unary(self, method: str, **options: Any) -> Any:
-        return self._call(lambda channel: channel.unary_unary(method, **options))
-
-    def unary_stream(self, method: str, **options: Any) -> Any:
-        return self._call(lambda channel: channel.unary_stream(method, **options))
-
-    def stream_unary(self, method: str, **options: Any) -> Any:
-        return self._call(lambda channel: channel.stream_unary(method, **options))
-
-    def _call(self, build: Build) -> Any:
-        """Returns what a stub calls: a method, on whatever channel is the current one."""
-
-        def call(*request: Any, timeout: float, metadata: Metadata = ()) -> Any:
-            self._renew()
-            if build not in self._methods:
-                self._methods[build] = build(self._channel)
-            return self._methods[build](
-                *request, timeout=timeout, metadata=metadata + self._metadata
-            )
-
-        return call
-
-    def _renew(self) -> None:
-        now = time.monotonic()
-        if self._watched is None or now - self._looked_at < _LOOK_SECONDS:
-            return
-        self._looked_at = now
-        if pem := self._watched.renewed():
-            self._channel, self._methods = self._connect(pem), {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
-        await self._channel.close()
+    return (("authorization", f"Bearer {split_token(entries[0])[1]}"),) if entries else ()
 
 
 def metadata() -> Metadata:

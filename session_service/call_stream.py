@@ -66,10 +66,11 @@ class _Stream:
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._outcomes: list[pb.Outcome] = []
         self._draining = False
-        self._told = True
-        """Whether the caller knows that we are draining."""
+        self._told = False
+        """Whether the caller knows that we are there, or draining."""
         self._ended = False
         self._changed = asyncio.Event()
+        self._changed.set()
         self._room = asyncio.Event()
 
     def drain(self) -> None:
@@ -128,7 +129,9 @@ class _Stream:
         try:
             outcome = pb.Outcome(id=call.id, response=await self._response(call))
         except _Aborted as aborted:
-            outcome = pb.Outcome(id=call.id, status=aborted.status)
+            outcome = pb.Outcome(
+                id=call.id, status=aborted.status, not_begun=aborted.before_it_began
+            )
         finally:
             if limit:
                 limit.cancel()
@@ -138,32 +141,41 @@ class _Stream:
         self._outcomes.append(outcome)
 
     async def _response(self, call: pb.Call) -> bytes:
-        context = _CallContext(call)
+        context = _CallContext(call, self._context)
         handler = self._handlers.get(call.method)
         if handler is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if self._draining:
-            status = status_of(Unavailable())
-            await context.abort(status.code, status.details, status.trailing_metadata)
+            status = dict(status_of(Unavailable()).trailing_metadata or ())[STATUS_DETAILS_KEY]
+            raise _Aborted(status, before_it_began=True)
         return await handler(call.request, context)
 
 
 class _Aborted(Exception):
-    def __init__(self, status: bytes) -> None:
+    def __init__(self, status: bytes, *, before_it_began: bool = False) -> None:
         self.status = status
         """A google.rpc.Status, serialized."""
+        self.before_it_began = before_it_began
 
 
 class _CallContext:
     """What handlers use of a `grpc.aio.ServicerContext`, for one call of a stream."""
 
-    def __init__(self, call: pb.Call) -> None:
+    def __init__(self, call: pb.Call, stream: Context) -> None:
         self._call = call
+        self._stream = stream
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
 
-    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
-        return tuple(self._call.metadata.items())
+    def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
+        # Who calls, the stream says.
+        return (*(self._stream.invocation_metadata() or ()), *self._call.metadata.items())
+
+    def peer(self) -> str:
+        return self._stream.peer()
+
+    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
+        return self._stream.auth_context()
 
     def set_trailing_metadata(self, _: Sequence[tuple[str, str | bytes]]) -> None:
         """Does nothing: what is in it, the request id, the caller knows."""

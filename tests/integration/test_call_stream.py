@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
-from gateway.call_stream import CallStreamChannel
+from gateway.replicas import open_replicas
 from protos.chatkit.v1 import call_stream_service_pb2 as pb_stream
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1.call_stream_service_pb2_grpc import CallStreamServiceStub
 from protos.chatkit.v1.errors import details_of
 from protos.chatkit.v1.session_service_pb2_grpc import SessionServiceStub
+from tests.gateway_support import gateway_settings
 from tests.support import (
     Emulator,
     SessionService,
@@ -31,14 +32,15 @@ GET_STATS = "/chatkit.v1.SessionService/GetStats"
 
 
 @contextlib.asynccontextmanager
-async def carried(channel: grpc.aio.Channel) -> "AsyncIterator[SessionServiceAsyncStub]":
-    async with contextlib.aclosing(CallStreamChannel(channel)) as call_stream:
-        yield SessionServiceStub(cast(grpc.aio.Channel, call_stream))
+async def carried(*ports: int) -> "AsyncIterator[SessionServiceAsyncStub]":
+    targets = tuple(f"127.0.0.1:{port}" for port in ports)
+    async with open_replicas(gateway_settings(session_service_target=targets)) as replicas:
+        yield SessionServiceStub(replicas.carried)
 
 
 @pytest.fixture
 async def stub(service: SessionService) -> "AsyncIterator[SessionServiceAsyncStub]":
-    async with carried(service.channel) as stub:
+    async with carried(service.server.port) as stub:
         yield stub
 
 
@@ -90,7 +92,7 @@ async def test_every_error_says_the_same_as_by_itself(
 
 async def test_a_retry_delay_is_told(emulator: Emulator, tmp_path: Path) -> None:
     settings = settings_for(tmp_path, emulator.url, chatkit_sessions_per_minute=1)
-    async with open_session_service(settings) as service, carried(service.channel) as stub:
+    async with open_session_service(settings) as service, carried(service.server.port) as stub:
         await stub.CreateSession(create(), timeout=10)
         with refused("RATE_LIMITED") as refusal:
             await stub.CreateSession(create(), timeout=10)
@@ -159,7 +161,7 @@ async def test_a_drain_finishes_what_was_taken_and_refuses_the_rest(
 ) -> None:
     async with (
         open_session_service(settings_for(tmp_path, emulator.url)) as service,
-        carried(service.channel) as stub,
+        carried(service.server.port) as stub,
     ):
         await emulator.fail("sessions.create", kind="delay", delay_seconds=0.5, times=1)
         slow = asyncio.ensure_future(stub.CreateSession(create(), timeout=10))
@@ -180,12 +182,7 @@ async def test_a_drain_finishes_what_was_taken_and_refuses_the_rest(
 async def test_a_stream_that_broke_is_replaced(emulator: Emulator, tmp_path: Path) -> None:
     async with open_session_service(settings_for(tmp_path, emulator.url)) as first:
         address = f"127.0.0.1:{first.server.port}"
-        async with (
-            grpc.aio.insecure_channel(
-                address, [("grpc.initial_reconnect_backoff_ms", 100)]
-            ) as channel,
-            carried(channel) as stub,
-        ):
+        async with carried(first.server.port) as stub:
             await emulator.fail("sessions.create", kind="hang", times=1)
             waiting = asyncio.ensure_future(stub.CreateSession(create(), timeout=60))
 

@@ -55,8 +55,8 @@ class CallStreamServiceServicer:
     def Carry(self, request_iterator, context):
         """Carries calls until the caller ends the stream. Calls and outcomes come in any order, several in a message.
 
-        When the service is told to stop, it says `draining`, carries out what it has taken, and ends the stream. When the
-        stream breaks, calls without an outcome are cancelled.
+        The service says something at once, if only that it is there. When it is told to stop, it says `draining`, carries out
+        what it has taken, and ends the stream. When the stream breaks, calls without an outcome are cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,8 +40,8 @@ class CallStreamServiceStub:
     Carry: _grpc.StreamStreamMultiCallable[_call_stream_service_pb2.CarryRequest, _call_stream_service_pb2.CarryResponse]
     """Carries calls until the caller ends the stream. Calls and outcomes come in any order, several in a message.
 
-    When the service is told to stop, it says `draining`, carries out what it has taken, and ends the stream. When the
-    stream breaks, calls without an outcome are cancelled.
+    The service says something at once, if only that it is there. When it is told to stop, it says `draining`, carries out
+    what it has taken, and ends the stream. When the stream breaks, calls without an outcome are cancelled.
     """
 
 @_typing.type_check_only
@@ -56,8 +56,8 @@ class CallStreamServiceAsyncStub(CallStreamServiceStub):
     Carry: _aio.StreamStreamMultiCallable[_call_stream_service_pb2.CarryRequest, _call_stream_service_pb2.CarryResponse]  # type: ignore[assignment]
     """Carries calls until the caller ends the stream. Calls and outcomes come in any order, several in a message.
 
-    When the service is told to stop, it says `draining`, carries out what it has taken, and ends the stream. When the
-    stream breaks, calls without an outcome are cancelled.
+    The service says something at once, if only that it is there. When it is told to stop, it says `draining`, carries out
+    what it has taken, and ends the stream. When the stream breaks, calls without an outcome are cancelled.
     """
 
 class CallStreamServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -75,8 +75,8 @@ class CallStreamServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_call_stream_service_pb2.CarryResponse], _abc.AsyncIterator[_call_stream_service_pb2.CarryResponse]]:
         """Carries calls until the caller ends the stream. Calls and outcomes come in any order, several in a message.
 
-        When the service is told to stop, it says `draining`, carries out what it has taken, and ends the stream. When the
-        stream breaks, calls without an outcome are cancelled.
+        The service says something at once, if only that it is there. When it is told to stop, it says `draining`, carries out
+        what it has taken, and ends the stream. When the stream breaks, calls without an outcome are cancelled.
         """
 
 def add_CallStreamServiceServicer_to_server(servicer: CallStreamServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
