@@ -1,6 +1,6 @@
 """What a run of `make chaos` calls broken."""
 
-from tests.chaos.client import ERROR_EVENT, OVERLOAD, REFUSED, Outcome
+from tests.chaos.client import CLOSED, ERROR_EVENT, OVERLOAD, REFUSED, Outcome
 from tests.chaos.verdict import Promise, judge, percentile
 
 GONE = Promise(frozenset(("UNAVAILABLE",)), p99_seconds=2, recovery_seconds=2)
@@ -23,10 +23,10 @@ def test_another_reason_is_unexpected() -> None:
 
 
 def test_no_answer_is_expected_only_where_connections_are_cut() -> None:
-    silence = [outcome("ReadError: ", answered=False)]
+    silence = [outcome(CLOSED, answered=False)]
     assert judge("a", GONE, silence, [], []).unexpected == 1
     assert judge("a", Promise(cuts_connections=True), silence, [], []).broken == []
-    assert judge("a", Promise(frozenset(("ReadError: ",))), silence, [], []).broken == []
+    assert judge("a", Promise(frozenset((CLOSED,))), silence, [], []).broken == []
     refused = [outcome(REFUSED, answered=False)]
     assert judge("a", GONE, refused, [], []).unexpected == 1
 
