@@ -4,7 +4,6 @@ It stands below the application: there are no headers yet that could name a lang
 """
 
 import asyncio
-import math
 import uuid
 from typing import Any, cast
 
@@ -49,6 +48,8 @@ class HTTPProtocol(HttpToolsProtocol):
     """How long those may take to ask something."""
 
     _surplus = False
+    _started: RequestResponseCycle | None = None
+    _working = False
     _running: tuple[Scope, asyncio.Task[Any]] | None = None
     _offered = False
     _in_head = False
@@ -99,14 +100,17 @@ class HTTPProtocol(HttpToolsProtocol):
         try:
             await self._application(scope, receive, send)
         finally:
-            self._running = None
+            self._running = self._started = None
+            self._count(False)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begins a request, when its head is there and those before it have had their answers."""
         scope = cast(Scope, cycle.scope)
         if self._surplus:
             cycle.keep_alive = False
-        if not self._shedding.refuses(scope, math.inf if self._surplus else len(self.tasks)):
+        if not self._shedding.refuses(scope, surplus=self._surplus):
+            self._started = cycle
+            self._count(not cycle.more_body)
             super()._start_asgi_task(cycle, app)
             return
         # Who waits to be asked for the body may send it or not: that leaves no next request.
@@ -187,8 +191,15 @@ class HTTPProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._offered:
             self._in_body = False
+            if self._started is self.cycle:
+                self._count(True)
             self._stop_body_timer()
             super().on_message_complete()
+
+    def _count(self, working: bool) -> None:
+        """Counts a request as work from when all of it is there until it has its answer."""
+        self._shedding.in_flight += working - self._working
+        self._working = working
 
     def _limit_waiting(self) -> None:
         """Limits how long we wait for what has not come yet; nothing, for most requests."""

@@ -4,6 +4,7 @@ The answers are the ordinary ones, made beforehand by the code that makes all ot
 cost a small part of what it costs to serve, or refusing would be the overload.
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,14 +56,19 @@ class Shedding:
     def __init__(self, admission: Admission, answers: Mapping[_Variant, _Answer]) -> None:
         self._admission = admission
         self._answers = answers
+        self.in_flight = 0
+        """Requests that are all there and have no answer yet. Who sends thousands of bodies, and
+        slowly, must not take the place of others."""
 
-    def refuses(self, scope: Scope, in_flight: float) -> bool:
+    def refuses(self, scope: Scope, *, surplus: bool) -> bool:
         """Tells whether to answer this request with a refusal, as it is one too many.
+
+        Always, where its connection is `surplus`.
 
         Preflights pass: where one fails, a browser does not let its page read why.
         """
         return (
-            not self._admission.admits(in_flight)
+            not self._admission.admits(math.inf if surplus else self.in_flight)
             and scope["path"] not in _ALWAYS
             and scope["method"] != "OPTIONS"
         )

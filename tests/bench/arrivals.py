@@ -64,6 +64,8 @@ class Arrivals:
         self._waiting: deque[float] = deque()
         self._opening: set[asyncio.Task[object]] = set()
         self._connections = 0
+        self._ended = False
+        self._all_answered = asyncio.Event()
         self._latencies: dict[bytes, list[float]] = {b"200": [], b"503": []}
         self._in_time = {b"200": 0, b"503": 0}
         self._due = self._lost = self._open = 0
@@ -79,10 +81,11 @@ class Arrivals:
                 self._arrive(started + due / orders.per_second)
                 due += 1
             await asyncio.sleep(_TICK_SECONDS)
+        self._ended = True
+        self._close(0)
         try:
             async with asyncio.timeout(_LAST_ANSWERS_SECONDS):
-                while self._open:
-                    await asyncio.sleep(0.05)
+                await self._all_answered.wait()
         except TimeoutError:
             self._lost += self._open
         accepted, refused = (sorted(self._latencies[status]) for status in (b"200", b"503"))
@@ -117,7 +120,7 @@ class Arrivals:
 
     def answered(self, connection: "Connection", due: float, status: bytes) -> None:
         now = time.perf_counter()
-        self._open -= 1
+        self._close(1)
         if status not in self._latencies:
             self._lost += 1
         else:
@@ -127,6 +130,11 @@ class Arrivals:
                 self._in_time[status] += 1
         self.free(connection)
 
+    def _close(self, requests: int) -> None:
+        self._open -= requests
+        if self._ended and self._open == 0:
+            self._all_answered.set()
+
     def free(self, connection: "Connection") -> None:
         if self._waiting:
             connection.send(next(self._requests), self._waiting.popleft())
@@ -135,7 +143,7 @@ class Arrivals:
 
     def lost(self, connection: "Connection", waits: bool) -> None:
         if waits:
-            self._open -= 1
+            self._close(1)
             self._lost += 1
         else:
             self._free.remove(connection)  # the server does not keep it for ever

@@ -336,3 +336,16 @@ async def test_a_large_head_is_refused_though_it_comes_at_once(
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + headers + b"\r\n\r\n")
         assert await status_of(reader) == 400
         writer.close()
+
+
+async def test_bodies_that_do_not_come_take_nobodys_place(fake: FakeService) -> None:
+    async with gateway_before(fake, admission=Admission(few=0, most=3)) as http:
+        head = f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\n{JSON}"
+        slow = [await connect(http) for _ in range(5)]
+        for _, writer in slow:
+            writer.write(f"{head}Content-Length: 10\r\n\r\n{{".encode())
+        for _ in range(3):
+            assert (await http.get(STATS)).status_code == 200
+        for _, writer in slow:
+            writer.close()
+        assert (await http.get(STATS)).status_code == 200
