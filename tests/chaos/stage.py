@@ -124,7 +124,8 @@ class Stages:
         return await self._simple(directory)
 
     async def self_hosted(self, directory: Path) -> Stage:
-        return await self._simple(directory, CHATKIT_MODE="self_hosted")
+        patient = {"CHATKIT_TIMEOUT_SECONDS": "30"}  # a whole answer takes long on a busy machine
+        return await self._simple(directory, CHATKIT_MODE="self_hosted", **patient)
 
     async def proxied(self, directory: Path) -> Stage:
         service = await self._service(directory)
