@@ -154,7 +154,9 @@ class Stages:
         openai = await self._openai
         listen = {"SESSION_SERVICE_LISTEN": f"127.0.0.1:{free_port()}"}
         given = {**self._settings, **listen, **settings}
-        return await self._start(lambda: processes.session_service(directory, openai.url, **given))
+        return await self._start(
+            lambda: processes.session_service(directory, openai.url, clock=None, **given)
+        )
 
     async def _gateway(self, directory: Path, *targets: str) -> Restartable:
         given = {**self._settings, "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}"}
