@@ -13,13 +13,15 @@ from collections.abc import Callable
 import structlog
 
 _AT_ONCE = 1024
-_PAUSE_SECONDS = 1.0
 
 log = structlog.get_logger()
 
 
 class Acceptor:
     """Listens on one socket until it is closed; the socket is its owner's to close."""
+
+    pause_seconds = 1.0
+    """How long it waits where the system has no room for another connection."""
 
     def __init__(
         self, listener: socket.socket, protocol_factory: Callable[[], asyncio.Protocol]
@@ -55,7 +57,7 @@ class Acceptor:
                     "cannot accept connections", problem=errno.errorcode.get(error.errno or 0)
                 )
                 self._loop.remove_reader(self._listener)
-                self._pause = self._loop.call_later(_PAUSE_SECONDS, self._listen)
+                self._pause = self._loop.call_later(self.pause_seconds, self._listen)
                 return
             opening = self._loop.create_task(self._open(connection))
             self._opening.add(opening)

@@ -47,6 +47,7 @@ class HTTPProtocol(HttpToolsProtocol):
     """How long a client may take nothing of an answer that waits for it."""
 
     most_connections = 16_384
+    """To one server."""
     most_surplus = 1_024
     """Of connections beyond that, how many are there to be told; more are dropped."""
     surplus_seconds = 1.0

@@ -61,16 +61,14 @@ class Shedding:
         slowly, must not take the place of others."""
 
     def refuses(self, scope: Scope, *, surplus: bool) -> bool:
-        """Tells whether to answer this request with a refusal, as it is one too many.
-
-        Always, where its connection is `surplus`.
+        """Tells whether this request is one too many; on a `surplus` connection all are.
 
         Preflights pass: where one fails, a browser does not let its page read why.
         """
         return (
-            not self._admission.admits(math.inf if surplus else self.in_flight)
-            and scope["path"] not in _ALWAYS
+            scope["path"] not in _ALWAYS
             and scope["method"] != "OPTIONS"
+            and not self._admission.admits(math.inf if surplus else self.in_flight)
         )
 
     def refusal(self, scope: Scope, headers: Headers) -> bytes:

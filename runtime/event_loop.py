@@ -27,7 +27,9 @@ def _no_delay(_: float) -> float:
 
 @contextlib.asynccontextmanager
 async def watching(
-    admission: Admission, delay_elsewhere: Callable[[float], float] = _no_delay
+    admission: Admission,
+    delay_elsewhere: Callable[[float], float] = _no_delay,
+    vitals_seconds: float = _VITALS_SECONDS,
 ) -> AsyncIterator[None]:
     """Tells `admission` how late the loop is, until the block ends: 50 times a second, 10 µs each.
 
@@ -37,7 +39,7 @@ async def watching(
     Logs once a second how much was refused, if anything was. With LOG_LEVEL=debug it also logs
     `vitals` every ten seconds: what a leak or an overload would show in.
     """
-    task = asyncio.create_task(_watch(admission, delay_elsewhere))
+    task = asyncio.create_task(_watch(admission, delay_elsewhere, vitals_seconds))
     try:
         yield
     finally:
@@ -45,7 +47,9 @@ async def watching(
         await asyncio.wait((task,))
 
 
-async def _watch(admission: Admission, delay_elsewhere: Callable[[float], float]) -> None:
+async def _watch(
+    admission: Admission, delay_elsewhere: Callable[[float], float], vitals_seconds: float
+) -> None:
     delays: list[float] = []
     refusals_at = vitals_at = now = time.monotonic()
     while True:
@@ -60,7 +64,7 @@ async def _watch(admission: Admission, delay_elsewhere: Callable[[float], float]
             counts = admission.take_counts()
             if counts.refused:
                 log.warning("overload", refused=counts.refused, admitted=counts.admitted)
-        if now - vitals_at >= _VITALS_SECONDS:
+        if now - vitals_at >= vitals_seconds:
             vitals_at = now
             if log.is_enabled_for(logging.DEBUG):
                 log.debug("vitals", **_vitals(delays))

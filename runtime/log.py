@@ -33,6 +33,7 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 )
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 """What begins a line, colours a terminal or turns text around: no log may repeat it as it is."""
+_without_secrets = redactor(())
 _SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
@@ -84,7 +85,7 @@ def configure(
 
 def name_for(proposed: str | None) -> str:
     """Returns the name that the caller of a request proposed, if that is sane, else a new one."""
-    return proposed if proposed and _SANE_REQUEST_ID.fullmatch(proposed) else uuid.uuid4().hex
+    return proposed if proposed and _is_sane(proposed) else uuid.uuid4().hex
 
 
 def begin_request(proposed: str | None) -> str:
@@ -92,6 +93,12 @@ def begin_request(proposed: str | None) -> str:
     name = name_for(proposed)
     request_id.set(name)
     return name
+
+
+def _is_sane(proposed: str) -> bool:
+    # A name is in every log line, and goes to OpenAI: it must not be a secret in the wrong header.
+    is_name = _SANE_REQUEST_ID.fullmatch(proposed) is not None
+    return is_name and _without_secrets(proposed) == proposed
 
 
 def current_request() -> str:

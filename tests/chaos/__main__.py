@@ -79,6 +79,7 @@ async def _play(fault: Fault, stages: Stages, plan: Plan) -> Row:
         lost,
         others=broken,
         notes=load.notes,
+        late_seconds=load.latest_seconds,
         patience=plan.patience,
     )
 

@@ -11,6 +11,8 @@ class Arrivals:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
         self._sources: list[asyncio.Task[None]] = []
+        self.latest_seconds = 0.0
+        """How late one has begun, at worst: this process waits for the machine like all others."""
 
     def start(self, per_second: float, act: Callable[[], Awaitable[None]]) -> None:
         self._sources.append(asyncio.create_task(self._arrive(per_second, act)))
@@ -34,5 +36,6 @@ class Arrivals:
             task = asyncio.ensure_future(act())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+            self.latest_seconds = max(self.latest_seconds, time.monotonic() - due)
             due += 1 / per_second
             await asyncio.sleep(max(0.0, due - time.monotonic()))

@@ -18,8 +18,10 @@ _PATIENCE_SECONDS = 20.0
 
 ERROR_EVENT = "error event"
 """What a stream has said that ended with ChatKit's error event."""
-REFUSED = "not accepted"
-"""Nobody listens, or the connection was closed before the request was read."""
+REFUSED = "nobody listens"
+CLOSED = "closed without an answer"
+"""The connection, before the request was read or afterwards: the client cannot tell."""
+CUT_OFF = "cut off in mid-answer"
 OVERLOAD = "overload"
 """`UNAVAILABLE`, as there was too much to do: what else it is, the text alone tells."""
 
@@ -106,7 +108,7 @@ class Client:
                     if left := bool(until) and until in received:
                         break
         except httpx.HTTPError as error:
-            return self._broken(outcome, error), _events(received)
+            return self._broken(outcome, error, has_begun=bool(received)), _events(received)
         events = _events(received)
         if not events or events[-1]["type"] == "error":
             outcome.said = ERROR_EVENT if events else "a stream without events"
@@ -114,10 +116,16 @@ class Client:
             outcome.said = "a stream that ended before it could be left"
         return self._answered(outcome), events
 
-    def _broken(self, outcome: Outcome, error: httpx.HTTPError) -> Outcome:
+    def _broken(
+        self, outcome: Outcome, error: httpx.HTTPError, *, has_begun: bool = False
+    ) -> Outcome:
         outcome.ended = time.monotonic()
-        refused = isinstance(error, httpx.ConnectError)
-        outcome.said = REFUSED if refused else f"{type(error).__name__}: {error}"
+        if isinstance(error, httpx.ConnectError):
+            outcome.said = REFUSED
+        elif isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+            outcome.said = CUT_OFF if has_begun else CLOSED
+        else:
+            outcome.said = f"{type(error).__name__}: {error}"
         self.outcomes.append(outcome)
         return outcome
 

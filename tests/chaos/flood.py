@@ -36,12 +36,15 @@ class Flood:
             f" {seen.refused_per_second:,.0f}/s (p99 {seen.refused_p99_ms:,.0f} ms)"
         )
 
-    def broken(self, patience: float) -> list[str]:
+    def broken(self, patience: float, *, judges_times: bool) -> list[str]:
         """Returns the promises that were broken."""
         seen = self.figures
+        lost = f"{seen.lost} of the flood without an answer"
+        nothing = "nothing of the flood was refused"
+        found = [lost] * (seen.lost > 0) + [nothing] * (seen.refused_per_second == 0)
+        if not judges_times:
+            return found
         promises = {
-            f"{seen.lost} of the flood without an answer": seen.lost == 0,
-            "nothing was refused": seen.refused_per_second > 0,
             f"fewer than {_LEAST_SHARE:.0%} of the best rate were answered": (
                 seen.accepted_per_second * patience >= self.best_per_second * _LEAST_SHARE
             ),
@@ -52,7 +55,7 @@ class Flood:
                 seen.refused_p99_ms <= _REFUSED_SECONDS * 1000 * patience
             ),
         }
-        return [what for what, is_kept in promises.items() if not is_kept]
+        return found + [what for what, is_kept in promises.items() if not is_kept]
 
 
 async def flood(stage: Stage, seconds: float) -> Flood:

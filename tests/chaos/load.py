@@ -83,6 +83,11 @@ class Load:
         return self.client.outcomes
 
     @property
+    def latest_seconds(self) -> float:
+        """Returns how late a request was sent, at worst."""
+        return self._arrivals.latest_seconds
+
+    @property
     def session_ids(self) -> list[str]:
         """Returns all that were acknowledged."""
         return [session_id for chain in self._chains for session_id in chain.may_be]

@@ -124,7 +124,8 @@ class Stages:
         return await self._simple(directory)
 
     async def self_hosted(self, directory: Path) -> Stage:
-        return await self._simple(directory, CHATKIT_MODE="self_hosted")
+        patient = {"CHATKIT_TIMEOUT_SECONDS": "30"}  # a whole answer takes long on a busy machine
+        return await self._simple(directory, CHATKIT_MODE="self_hosted", **patient)
 
     async def proxied(self, directory: Path) -> Stage:
         service = await self._service(directory)
@@ -153,7 +154,9 @@ class Stages:
         openai = await self._openai
         listen = {"SESSION_SERVICE_LISTEN": f"127.0.0.1:{free_port()}"}
         given = {**self._settings, **listen, **settings}
-        return await self._start(lambda: processes.session_service(directory, openai.url, **given))
+        return await self._start(
+            lambda: processes.session_service(directory, openai.url, clock=None, **given)
+        )
 
     async def _gateway(self, directory: Path, *targets: str) -> Restartable:
         given = {**self._settings, "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}"}

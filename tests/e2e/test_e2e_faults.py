@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ from tests.reconciliation import reconcile
 from tests.support import eventually
 
 SESSION, REFRESH, STATS = "/api/chatkit/session", "/api/chatkit/refresh", "/api/chatkit/stats"
-FREE = {"CHATKIT_SESSIONS_PER_MINUTE": "0", "CHATKIT_REQUESTS_PER_MINUTE": "0"}
+FREE: dict[str, Any] = {"CHATKIT_SESSIONS_PER_MINUTE": "0", "CHATKIT_REQUESTS_PER_MINUTE": "0"}
 DAY = 86_400
 KILLS = 2
 USERS = 4
@@ -58,7 +59,10 @@ class Answers:
     said: list[str] = field(default_factory=list)
     """Messages of users that were taken into a thread."""
     refusals: list[httpx.Response] = field(default_factory=list)
+    nobody_there: bool = False
+    """The process behind is not running."""
     slowest_refusal: float = 0.0
+    """Of those who came then, in seconds."""
     broken_off: int = 0
     """Connections that ended without an answer: only a kill of the gateway does that."""
 
@@ -67,7 +71,7 @@ async def use(dashboard: Dashboard, answers: Answers, *, chat: bool = False) -> 
     """Creates, refreshes and deletes sessions, and talks, until it is cancelled."""
     async with open_widget(dashboard) as widget:
         for number in range(1_000_000):
-            began = time.monotonic()
+            began, nobody_there = time.monotonic(), answers.nobody_there
             try:
                 answer = await _step(dashboard, widget, answers, number, chat)
             except httpx.TransportError:
@@ -75,8 +79,10 @@ async def use(dashboard: Dashboard, answers: Answers, *, chat: bool = False) -> 
                 await asyncio.sleep(0.2)
                 continue
             if answer.status_code != 200:
-                answers.slowest_refusal = max(answers.slowest_refusal, time.monotonic() - began)
                 answers.refusals.append(answer)
+                if nobody_there:
+                    took = time.monotonic() - began
+                    answers.slowest_refusal = max(answers.slowest_refusal, took)
                 await asyncio.sleep(0.2)  # as people do
 
 
@@ -158,19 +164,26 @@ def proper(answers: Answers) -> None:
     for refusal in answers.refusals:
         error_of(refusal, "UNAVAILABLE", 503)
         assert int(refusal.headers["retry-after"]) >= 1
-    assert answers.slowest_refusal < 5
+    assert answers.slowest_refusal < 4
 
 
-def again(
-    directory: Path, openai: str, address: str, mode: str
-) -> contextlib.AbstractContextManager[Part]:
-    settings = {**FREE, "CHATKIT_MODE": mode, "SESSION_SERVICE_LISTEN": address}
-    return processes.session_service(directory, openai, **settings)
+@contextlib.asynccontextmanager
+async def again(directory: Path, openai: str, address: str, mode: str) -> AsyncIterator[Part]:
+    """Starts the service where it was, while everybody goes on."""
+    settings: dict[str, Any] = {
+        **FREE,
+        "CHATKIT_MODE": mode,
+        "SESSION_SERVICE_LISTEN": address,
+    }
+    service = processes.session_service(directory, openai, **settings)
+    with contextlib.ExitStack() as stack:
+        yield await asyncio.to_thread(stack.enter_context, service)
 
 
-@pytest.mark.parametrize("mode", ["hosted", "self_hosted"])
+# A start takes the self-hosted mode two seconds of CPU.
+@pytest.mark.parametrize(("mode", "kills"), [("hosted", KILLS), ("self_hosted", 1)])
 async def test_kills_of_the_service_under_load_lose_nothing_that_was_answered(
-    mode: str, directory: Path, own_emulator: str, own_openai: EmulatorControl
+    mode: str, kills: int, directory: Path, own_emulator: str, own_openai: EmulatorControl
 ) -> None:
     own_openai.answers(pause_seconds=0)
     answers = Answers()
@@ -180,17 +193,19 @@ async def test_kills_of_the_service_under_load_lose_nothing_that_was_answered(
             open_dashboard(gateway.url) as dashboard,
             load(gateway.url, answers, chat=mode == "self_hosted"),
         ):
-            for _ in range(KILLS):
-                with again(directory, own_emulator, address, mode) as service:
+            for _ in range(kills):
+                async with again(directory, own_emulator, address, mode) as service:
+                    answers.nobody_there = False
                     # The promise is two seconds; this machine may have other things to do.
                     assert await back(dashboard) < 4
-                    await more(answers, 20)
+                    await more(answers, 12)
                     service.process.send(signal.SIGKILL)
                     await ended(service.process)
-        assert answers.refusals
+                    answers.nobody_there = True
+        assert answers.slowest_refusal > 0
         assert answers.broken_off == 0
         proper(answers)
-        with again(directory, own_emulator, address, mode):
+        async with again(directory, own_emulator, address, mode):
             async with open_dashboard(gateway.url) as dashboard:
                 await back(dashboard)
                 await all_there(dashboard, answers)
@@ -208,7 +223,7 @@ async def test_kills_of_the_gateway_under_load_lose_nothing_that_was_answered(
                 with processes.gateway(
                     directory, service.address, GATEWAY_LISTEN=listen
                 ) as gateway:
-                    await more(answers, 20)
+                    await more(answers, 12)
                     gateway.process.send(signal.SIGKILL)
                     await ended(gateway.process)
         assert answers.broken_off
@@ -229,10 +244,10 @@ async def test_of_two_services_one_can_be_stopped_under_load_without_anybody_not
     ):
         async with open_dashboard(gateway.url) as dashboard:
             async with load(gateway.url, answers):
-                await more(answers, 30)
+                await more(answers, 15)
                 first.process.send(signal.SIGTERM)
                 assert await ended(first.process) == 0
-                await more(answers, 30)
+                await more(answers, 15)
             proper(answers)
             assert len(answers.refusals) <= USERS
             assert "Traceback" not in first.process.output
@@ -271,7 +286,7 @@ async def test_a_full_disk_is_said_and_passes(
 async def test_an_attachment_for_which_there_is_no_room_leaves_nothing_behind(
     directory: Path, own_emulator: str
 ) -> None:
-    settings = {**FREE, "CHATKIT_MODE": "self_hosted"}
+    settings: dict[str, Any] = {**FREE, "CHATKIT_MODE": "self_hosted"}
     with processes.pair(directory, own_emulator, **settings) as (service, gateway):
         async with open_dashboard(gateway.url) as dashboard, open_widget(dashboard) as widget:
             await widget.open()
@@ -316,7 +331,7 @@ async def test_a_clock_that_jumps_blocks_nobody_and_loses_nothing(
     mode: str, directory: Path, own_emulator: str
 ) -> None:
     clock = Clock(directory)
-    settings = {"CHATKIT_MODE": mode, "CHATKIT_SESSIONS_PER_MINUTE": "40"}
+    settings: dict[str, Any] = {"CHATKIT_MODE": mode, "CHATKIT_SESSIONS_PER_MINUTE": "40"}
     with (
         processes.session_service(directory, own_emulator, clock=clock, **settings) as service,
         processes.gateway(directory, service.address) as gateway,
@@ -343,7 +358,7 @@ async def test_a_client_that_reads_nothing_does_not_keep_the_gateway_from_ending
     directory: Path, own_emulator: str, own_openai: EmulatorControl
 ) -> None:
     own_openai.answers(pause_seconds=0.0001, deltas=50_000)
-    settings = {**FREE, "CHATKIT_MODE": "self_hosted"}
+    settings: dict[str, Any] = {**FREE, "CHATKIT_MODE": "self_hosted"}
     with (
         processes.session_service(directory, own_emulator, **settings) as service,
         processes.gateway(directory, service.address, grace_seconds=1) as gateway,

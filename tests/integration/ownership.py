@@ -239,3 +239,18 @@ def as_seen(answer: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
     request_id = answer.headers["x-request-id"]
     headers = [(name, value) for name, value in answer.headers.items() if name not in _VARIES]
     return answer.status_code, headers, answer.content.replace(request_id.encode(), b"id")
+
+
+def data_of(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    data: dict[str, Any] = answer.json()["data"]
+    return data
+
+
+def thread_id_of(answer: httpx.Response) -> str:
+    first = next(line for line in answer.text.splitlines() if '"thread.created"' in line)
+    return str(httpx.Response(200, content=first.removeprefix("data: ")).json()["thread"]["id"])
+
+
+def link_of(url: str) -> str:
+    return str(httpx.URL(url).raw_path.decode())

@@ -97,8 +97,8 @@ BUILD: dict[str, Any] = {
 @asynccontextmanager
 async def serving(
     deserializer: Callable[[bytes], bytes] | None = None,
-    /,
     admission: Admission | None = None,
+    /,
     **behaviors: Behavior,
 ) -> AsyncIterator[Running]:
     interceptor = CallInterceptor(admission or Admission())
@@ -333,8 +333,13 @@ async def test_a_stream_is_in_flight_until_it_has_ended() -> None:
 async def test_what_is_too_much_is_refused_before_it_is_read(kind: str) -> None:
     """And nobody logs a line for each: what was refused is counted."""
     read: list[bytes] = []
+
+    def note(data: bytes) -> bytes:
+        read.append(data)
+        return data
+
     admission = Admission(few=0, most=0)
-    async with serving(lambda data: read.append(data) or data, admission, **ECHOES) as running:
+    async with serving(note, admission, **ECHOES) as running:
         with capture_logs() as captured, refused("UNAVAILABLE") as refusal:
             await answers_of(running.begin(kind))
     assert refusal.details.metadata == {"cause": "overload"}

@@ -31,6 +31,7 @@ from tests.tls_support import Authority, for_service
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS, PING, GOAWAY = 4, 6, 7
 ENHANCE_YOUR_CALM = 11
+MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE = 3, 6
 
 
 @pytest.fixture
@@ -96,12 +97,25 @@ async def test_streams_beyond_the_limit_wait_and_take_nothing_from_other_connect
         watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(MAX_STREAMS)]
         await asyncio.gather(*(watch.read() for watch in watches))
         waiting = asyncio.create_task(ask(hostile))
-        await asyncio.gather(*(ask(channel) for _ in range(20)))
+        for _ in range(20):
+            await ask(channel)
         assert not waiting.done()
         watches[0].cancel()
         await waiting
         for watch in watches:
             watch.cancel()
+
+
+async def test_each_connection_is_told_its_limits(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(PREFACE + frame(SETTINGS))
+    async with asyncio.timeout(10):
+        kind, payload = await anext(frames(reader))
+    assert kind == SETTINGS
+    told = dict(struct.iter_unpack(">HI", payload))
+    assert told[MAX_CONCURRENT_STREAMS] == MAX_STREAMS
+    assert told[MAX_HEADER_LIST_SIZE] == MAX_METADATA_BYTES
+    writer.close()
 
 
 async def test_a_flood_of_pings_ends_the_connection(

@@ -41,8 +41,8 @@ async def test_three_times_too_much_is_mostly_refused_and_the_rest_is_served(
     figures = seen.at_times
     assert figures.lost == 0
     assert figures.refused_per_second > seen.best.per_second / 2
-    assert seen.kept > 0.3
-    assert figures.accepted_p99_ms < 10 * seen.best.p99_ms
+    assert seen.kept > 0.15
+    assert figures.accepted_p99_ms < 20 * seen.best.p99_ms
     assert figures.refused_p50_ms < figures.accepted_p50_ms
     lines = (tmp_path / "chain-gateway.log").read_text()
     assert '"event":"overload"' in lines

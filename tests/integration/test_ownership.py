@@ -23,6 +23,9 @@ from tests.integration.ownership import (
     System,
     Thread,
     as_seen,
+    data_of,
+    link_of,
+    thread_id_of,
 )
 
 Found = TypeVar("Found")
@@ -362,21 +365,6 @@ def parameters(what: str, thread: Thread | None) -> dict[str, Any]:
 
 def body_of(whom: int | str | None, **others: Any) -> dict[str, Any]:
     return others if whom is None else {"userId": whom, **others}
-
-
-def data_of(answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 200, answer.text
-    data: dict[str, Any] = answer.json()["data"]
-    return data
-
-
-def thread_id_of(answer: httpx.Response) -> str:
-    first = next(line for line in answer.text.splitlines() if '"thread.created"' in line)
-    return str(httpx.Response(200, content=first.removeprefix("data: ")).json()["thread"]["id"])
-
-
-def link_of(url: str) -> str:
-    return str(httpx.URL(url).raw_path.decode())
 
 
 def check(machine: type[RuleBasedStateMachine], examples: int) -> None:

@@ -15,8 +15,7 @@ from session_service.stores.sqlite import open_sqlite_store
 from tests.attachment_examples import PNG
 from tests.gateway_support import CHAT, REFRESH, SESSION
 from tests.integration.conversation.chat import message
-from tests.integration.ownership import Person, System, as_seen
-from tests.integration.test_ownership import data_of, thread_id_of
+from tests.integration.ownership import Person, System, as_seen, data_of, thread_id_of
 
 ROUNDS = 150
 OWNER, STRANGER = Person(7), Person(8)

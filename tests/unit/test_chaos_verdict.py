@@ -1,6 +1,6 @@
 """What a run of `make chaos` calls broken."""
 
-from tests.chaos.client import ERROR_EVENT, REFUSED, Outcome
+from tests.chaos.client import CLOSED, ERROR_EVENT, OVERLOAD, REFUSED, Outcome
 from tests.chaos.verdict import Promise, judge, percentile
 
 GONE = Promise(frozenset(("UNAVAILABLE",)), p99_seconds=2, recovery_seconds=2)
@@ -23,10 +23,10 @@ def test_another_reason_is_unexpected() -> None:
 
 
 def test_no_answer_is_expected_only_where_connections_are_cut() -> None:
-    silence = [outcome("ReadError: ", answered=False)]
+    silence = [outcome(CLOSED, answered=False)]
     assert judge("a", GONE, silence, [], []).unexpected == 1
     assert judge("a", Promise(cuts_connections=True), silence, [], []).broken == []
-    assert judge("a", Promise(frozenset(("ReadError: ",))), silence, [], []).broken == []
+    assert judge("a", Promise(frozenset((CLOSED,))), silence, [], []).broken == []
     refused = [outcome(REFUSED, answered=False)]
     assert judge("a", GONE, refused, [], []).unexpected == 1
 
@@ -41,6 +41,18 @@ def test_answers_and_recoveries_that_come_late_are_told() -> None:
     late = judge("a", GONE, [outcome(seconds=3)], [2.5], [])
     assert late.broken == ["p99 is 3.00 s, promised 2 s", "recovery took 2.50 s, promised 2 s"]
     assert judge("a", GONE, [outcome(seconds=3)], [2.5], [], patience=3).broken == []
+
+
+def test_times_are_not_judged_while_the_machine_is_busy() -> None:
+    row = judge("a", GONE, [outcome(seconds=3), outcome("INTERNAL")], [], [], late_seconds=1)
+    assert row.broken == ["unexpected: 1 x create: INTERNAL"]
+    assert len(row.notes) == 1
+    assert row.notes[0].startswith("p99 is 3.00 s, promised 2 s; not judged: ")
+
+
+def test_what_is_refused_as_too_much_is_told_and_breaks_nothing() -> None:
+    row = judge("a", Promise(), [outcome(), outcome(OVERLOAD)], [], [])
+    assert (row.broken, row.notes) == ([], ["1 refused, as there was too much to do"])
 
 
 def test_what_a_fault_found_by_itself_is_told_first() -> None:

@@ -191,7 +191,7 @@ def test_only_a_call_that_does_not_exist_means_hosted_mode() -> None:
     missing = failed(grpc.StatusCode.UNIMPLEMENTED)
     assert (missing.reason, missing.detail) == ("NOT_FOUND", "chatkit")
     assert failed(grpc.StatusCode.INTERNAL).reason == "INTERNAL"
-    assert failed(grpc.StatusCode.CANCELLED).reason == "INTERNAL"
+    assert failed(grpc.StatusCode.CANCELLED).reason == "UNAVAILABLE"
 
 
 def test_the_envelope_is_the_contracts() -> None:
