@@ -5,8 +5,8 @@ every call, some 400 µs on both sides together, is done once for as many as com
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 import structlog
@@ -16,7 +16,8 @@ from protos.chatkit.v1 import call_stream_service_pb2 as pb
 from protos.chatkit.v1 import call_stream_service_pb2_grpc as pb_grpc
 from protos.chatkit.v1.errors import STATUS_DETAILS_KEY
 from session_service.errors import Unavailable
-from session_service.interceptors import status_of
+from session_service.interceptors import refuse, status_of
+from session_service.limits import MAX_RESPONSE_BYTES
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Of outcomes that travel together; a single one may be larger. Far below what clients take."""
@@ -33,8 +34,12 @@ log = structlog.get_logger()
 class CallStreamServicer(pb_grpc.CallStreamServiceServicer):
     """Carries calls of `handlers`, by full name such as `/chatkit.v1.SessionService/GetStats`."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, handlers: Mapping[str, Handler], admits: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`admits` tells whether to begin one more call now."""
         self._handlers = handlers
+        self._admits = admits
         self._streams: set[_Stream] = set()
         self._draining = False
 
@@ -42,7 +47,7 @@ class CallStreamServicer(pb_grpc.CallStreamServiceServicer):
     async def Carry(  # type: ignore[override]
         self, requests: AsyncIterator[pb.CarryRequest], context: Context
     ) -> None:
-        stream = _Stream(self._handlers, context)
+        stream = _Stream(self._handlers, self._admits, context)
         self._streams.add(stream)
         if self._draining:
             stream.drain()
@@ -59,8 +64,11 @@ class CallStreamServicer(pb_grpc.CallStreamServiceServicer):
 
 
 class _Stream:
-    def __init__(self, handlers: Mapping[str, Handler], context: Context) -> None:
+    def __init__(
+        self, handlers: Mapping[str, Handler], admits: Callable[[], bool], context: Context
+    ) -> None:
         self._handlers = handlers
+        self._admits = admits
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, asyncio.Task[None]] = {}
@@ -146,9 +154,16 @@ class _Stream:
         if handler is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if self._draining:
-            status = dict(status_of(Unavailable()).trailing_metadata or ())[STATUS_DETAILS_KEY]
-            raise _Aborted(status, before_it_began=True)
-        return await handler(call.request, context)
+            status = status_of(Unavailable())
+            details = dict(status.trailing_metadata or ())[STATUS_DETAILS_KEY]
+            assert isinstance(details, bytes)
+            raise _Aborted(details, before_it_began=True)
+        if not self._admits():
+            await refuse(None, cast(Any, context))
+        response = await handler(call.request, context)
+        if len(response) > MAX_RESPONSE_BYTES - MAX_MESSAGE_BYTES:  # it would end all others
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "The response is too large")
+        return response
 
 
 class _Aborted(Exception):
@@ -174,7 +189,7 @@ class _CallContext:
     def peer(self) -> str:
         return self._stream.peer()
 
-    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         return self._stream.auth_context()
 
     def set_trailing_metadata(self, _: Sequence[tuple[str, str | bytes]]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import (
     Callable,
     Mapping,
 )
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
@@ -108,7 +108,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         if not method.startswith("/chatkit.v1."):
             return self._for_known_callers(handler, handler_call_details)
+        if not self.admits():
+            _, build = _BUILD[handler.request_streaming, handler.response_streaming]
+            return build(refuse)  # the request is not even parsed
         return self.wrap(handler, method)
+
+    def admits(self) -> bool:
+        """Tells whether to begin one more call; else it is to be ended with `refuse`."""
+        return self._admission.admits(self._in_flight)
 
     def wrap(self, handler: Handler, method: str) -> Handler:
         """Returns a handler that does what this one does, with what is around every call."""
@@ -135,8 +142,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap_unary(self, behavior: Behavior, method: str) -> Behavior:
         async def wrapped(request: Any, context: Context) -> Any:
-            if not self._admission.admits(self._in_flight):
-                await _refuse(context)
             async with self._call(method, context):
                 return await behavior(_readable(request), context)
 
@@ -146,8 +151,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # Not a generator itself: gRPC drops one that is suspended when the client goes away, and
         # its end, as keeping the half of an answer, would be up to the garbage collector.
         async def wrapped(request: Any, context: Context) -> None:
-            if not self._admission.admits(self._in_flight):
-                await _refuse(context)
             async with self._call(method, context):
                 responses = behavior(_readable(request), context)
                 if not isinstance(responses, AsyncGenerator):  # it writes them by itself
@@ -222,13 +225,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._idle.set()
 
 
-async def _refuse(context: Context) -> None:
+async def refuse(_: Any, context: Context) -> NoReturn:
     """Ends a call that is one too many; `admission` counts them for the log."""
     sent = dict(context.invocation_metadata() or ())
     request_id = (REQUEST_ID_KEY, logs.name_for(_proposed_request_id(sent)))
     status = status_of(overloaded())
     trailing = (*(status.trailing_metadata or ()), request_id)
     await context.abort(status.code, status.details, trailing)
+    raise AssertionError("abort raises")
 
 
 async def _write(context: Context, response: Any) -> None:

@@ -141,7 +141,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
             servicer, cast(grpc.aio.Server, carried)
         )
-        call_streams = CallStreamServicer(carried.by_name)
+        call_streams = CallStreamServicer(carried.by_name, calls.admits)
         call_stream_service_pb2_grpc.add_CallStreamServiceServicer_to_server(call_streams, server)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         names = list(_NAMES)
