@@ -55,14 +55,18 @@ class CallStream:
         self._changed = asyncio.Event()
         self._rpc = carry(self._requests())
 
-    async def call(self, message: pb.Call, timeout_seconds: float) -> bytes:
-        """Returns the serialized response to a call, which gets an id. Raises CallError."""
+    async def call(self, message: pb.Call, deadline: float) -> bytes:
+        """Returns the serialized response to a call, until a time of the event loop.
+
+        Gives the call its id and what time is left. Raises CallError.
+        """
+        message.timeout_ms = max(1, round((deadline - self._loop.time()) * 1000))
         message.id = next(self._ids)
         outcome: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[message.id] = outcome
         self._calls.append(message)
         self._changed.set()
-        limit = self._loop.call_later(timeout_seconds, _expire, outcome)
+        limit = self._loop.call_at(deadline, _expire, outcome)
         try:
             return await outcome
         finally:

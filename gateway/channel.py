@@ -30,10 +30,11 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Be back within a second or two of the service; gRPC's own back-off goes up to two minutes.
+    # Be back within half a second of the service, while callers still wait for it, see
+    # gateway/replicas.py; gRPC's own back-off goes up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 400),
+    ("grpc.max_reconnect_backoff_ms", 400),
 )
 
 

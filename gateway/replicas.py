@@ -9,11 +9,10 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 import grpc
-import structlog
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
@@ -25,8 +24,11 @@ from protos.chatkit.v1 import session_service_pb2
 from protos.chatkit.v1.call_stream_service_pb2_grpc import CallStreamServiceStub
 from runtime import tls
 
-_RETRY_SECONDS = 0.2
+_RETRY_SECONDS = 0.1
 """Between two attempts to open a stream; gRPC itself connects less often."""
+_PATIENCE_SECONDS = 0.7
+"""How long a call waits for a service where there is none, as while one is restarted; longer than
+gRPC waits between attempts to connect, so that one that has just come is found."""
 _STREAM_SECONDS = 1800.0
 """How long a stream is used: the service lets connections live for an hour."""
 _LOOK_SECONDS = 2.0
@@ -35,14 +37,16 @@ _RESOLVE_SECONDS = 5.0
 
 Build: TypeAlias = Callable[[grpc.aio.Channel], Any]
 
-log = structlog.get_logger()
-
 
 class Connection:
     """A channel to one service, and the stream of the unary calls to it."""
 
-    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, metadata: Metadata, opened: asyncio.Event
+    ) -> None:
+        """Sets and clears `opened` with each new stream."""
         self._channel = channel
+        self._opened = opened
         self._metadata = metadata
         self._methods: dict[Build, Any] = {}
         self._carry = CallStreamServiceStub(channel).Carry
@@ -78,6 +82,8 @@ class Connection:
         self._read = asyncio.create_task(stream.read())
         self._reading.add(self._read)
         self._read.add_done_callback(self._reading.discard)
+        self._opened.set()
+        self._opened.clear()
         return stream
 
     async def _keep(self) -> None:
@@ -104,6 +110,7 @@ class Replicas:
         self._watched = watched
         self._metadata = metadata
         self._connections: dict[str, Connection] = {}
+        self._opened = asyncio.Event()
         self._turn = 0
 
     @property
@@ -127,10 +134,7 @@ class Replicas:
 
     def _method(self, build: Build) -> Any:
         def call(*request: Any, timeout: float, metadata: Metadata = ()) -> Any:
-            connection = next(self._in_turn(), None)
-            if connection is None:
-                raise _no_service()
-            method = connection.method(build)
+            method = self._in_turn()[0].method(build)
             return method(*request, timeout=timeout, metadata=(*metadata, *self._metadata))
 
         return call
@@ -140,60 +144,70 @@ class Replicas:
 
         `safe` is whether it may be made twice, as it changes nothing the second time.
         """
-        failure = _no_service()
-        for connection in self._in_turn():
-            if not connection.stream.takes_calls:
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        give_up = deadline - timeout_seconds + min(_PATIENCE_SECONDS, timeout_seconds)
+        while True:
+            for connection in self._in_turn():
                 failure = connection.end
-                continue
-            try:
-                return await connection.stream.call(message, timeout_seconds)
-            except CallError as error:
-                if not (error.not_begun or (safe and error.is_broken)):
-                    raise
-                failure = error
-        raise failure
+                if not connection.stream.takes_calls:
+                    continue
+                try:
+                    return await connection.stream.call(message, deadline)
+                except CallError as error:
+                    if not (error.not_begun or (safe and error.is_broken)):
+                        raise
+                    failure = error
+            if not await self._another_opens(give_up):
+                raise failure
 
-    def _in_turn(self) -> Iterator[Connection]:
-        """Yields the connections, another one first each time, and those that are alive first."""
+    async def _another_opens(self, until: float) -> bool:
+        """Waits for the next stream to be opened. Returns False where there is none until then."""
+        try:
+            async with asyncio.timeout_at(until):
+                await self._opened.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _in_turn(self) -> list[Connection]:
+        """Returns the connections, another one first each time, and those that are alive first."""
         connections = list(self._connections.values())
-        self._turn += 1
-        if connections:
-            first = self._turn % len(connections)
-            connections = connections[first:] + connections[:first]
+        self._turn = (self._turn + 1) % len(connections)
+        connections = connections[self._turn :] + connections[: self._turn]
         # Sorting keeps the order of equals. Confirmed ones are alive; of others nothing is known.
         connections.sort(key=lambda one: (not one.stream.takes_calls, not one.stream.is_confirmed))
-        yield from connections
+        return connections
 
     async def follow(self) -> None:
         """Follows names and certificates, for ever."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if self._watched and self._watched.renewed():
-                self._retire(list(self._connections))
-                await self.look()
-            elif any(_is_name(host) for host, _, _ in self._targets):
-                await self.look()
+            renewed = self._watched is not None and self._watched.renewed() is not None
+            if renewed or any(_is_name(host) for host, _, _ in self._targets):
+                await self.look(anew=renewed)
 
-    async def look(self) -> None:
-        """Connects to where the names lead now, and leaves where they do not lead any more."""
+    async def look(self, *, anew: bool = False) -> None:
+        """Connects to where the names lead now, and leaves where they do not lead any more.
+
+        `anew` replaces the connections that there are, too.
+        """
         found: dict[str, Connect] = {}
         for host, port, connect in self._targets:
             try:
                 found |= dict.fromkeys(await _addresses(host, port), connect)
-            except (OSError, TimeoutError) as error:
-                # What was there may still be: a name server that is down is no reason to leave.
-                if not self._connections:
-                    log.warning("session service not found", host=host, error=str(error))
-                found |= dict.fromkeys(self._connections, connect)
-        self._retire([address for address in self._connections if address not in found])
+            except (OSError, TimeoutError):
+                # What was there may still be: a name server that is down is no reason to leave. And
+                # where nothing was, gRPC tells every caller that the name leads nowhere.
+                found |= dict.fromkeys(self._connections or (f"{host}:{port}",), connect)
+        for address in list(self._connections):
+            if anew or address not in found:
+                self._connections.pop(address).retire()
         pem = self._watched.pem if self._watched else None
         for address, connect in found.items():
             if address not in self._connections:
-                self._connections[address] = Connection(connect(address, pem), self._metadata)
-
-    def _retire(self, addresses: Sequence[str]) -> None:
-        for address in addresses:
-            self._connections.pop(address).retire()
+                self._connections[address] = Connection(
+                    connect(address, pem), self._metadata, self._opened
+                )
 
     async def close(self) -> None:
         await asyncio.gather(*(one.close() for one in self._connections.values()))
@@ -226,7 +240,6 @@ class _Carried:
             message = pb.Call(
                 method=method,
                 request=request_serializer(request),
-                timeout_ms=round(timeout * 1000),
                 metadata=dict(metadata),
             )
             return response_deserializer(await self._replicas.carry(message, timeout, safe=safe))
@@ -275,7 +288,3 @@ def _is_name(host: str) -> bool:
             socket.inet_pton(family, host.strip("[]"))
             return False
     return True
-
-
-def _no_service() -> CallError:
-    return CallError(grpc.StatusCode.UNAVAILABLE, "No session service is known")
