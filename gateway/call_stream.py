@@ -46,7 +46,8 @@ class CallStream:
     def __init__(self, carry: Callable[[AsyncIterator[pb.CarryRequest]], Any]) -> None:
         self.takes_calls = True
         self.is_confirmed = False
-        """Whether the service has said anything yet. Calls wait for it, if they have to."""
+        """Whether the service has said anything yet. Calls wait for that: gRPC takes them from us
+        before it has a connection, and then nobody could tell whether they were begun."""
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
@@ -83,7 +84,9 @@ class CallStream:
         end = CallError(grpc.StatusCode.UNAVAILABLE, "The stream has ended")
         try:
             async for response in self._rpc:
-                self.is_confirmed = True
+                if not self.is_confirmed:
+                    self.is_confirmed = True
+                    self._changed.set()
                 if response.draining:
                     self.takes_calls = False
                 for outcome in response.outcomes:
@@ -112,7 +115,8 @@ class CallStream:
         while self.takes_calls or self._waiting:
             await self._changed.wait()
             self._changed.clear()
-            while self._calls or self._cancelled:  # what is asked during a write goes together
+            while self.is_confirmed and (self._calls or self._cancelled):
+                # What is asked during a write goes together.
                 yield self._next_request()
 
     def _next_request(self) -> pb.CarryRequest:
