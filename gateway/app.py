@@ -43,7 +43,7 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
         async with (
             open_channel(settings) as channel,
             open_key_set(settings.jwt_jwks_url) as keys,
-            probing(channel) as probe,
+            probing(channel, admission) as probe,
             watching(admission, probe.delay),
         ):
             yield State(
