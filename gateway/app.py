@@ -43,7 +43,7 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
         async with (
             open_replicas(settings) as replicas,
             open_key_set(settings.jwt_jwks_url) as keys,
-            probing(replicas.channel) as probe,
+            probing(replicas.channel, admission) as probe,
             watching(admission, probe.delay),
         ):
             yield State(

@@ -12,14 +12,16 @@ from collections.abc import AsyncIterator
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from runtime.admission import Admission
+
 _INTERVAL_SECONDS = 0.2
 _TIMEOUT_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
-async def probing(channel: grpc.aio.Channel) -> AsyncIterator["Probe"]:
-    """Asks five times a second, until the block ends."""
-    probe = Probe(channel)
+async def probing(channel: grpc.aio.Channel, admission: Admission) -> AsyncIterator["Probe"]:
+    """Asks five times a second until the block ends, while the answer matters to `admission`."""
+    probe = Probe(channel, admission)
     task = asyncio.create_task(probe.run())
     try:
         yield probe
@@ -31,7 +33,8 @@ async def probing(channel: grpc.aio.Channel) -> AsyncIterator["Probe"]:
 class Probe:
     """Calls the health service, which answers from memory, through the queue of all calls."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, admission: Admission) -> None:
+        self._admission = admission
         # types-grpcio-health-checking does not know the calls of its stub.
         self._check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
         self._took = 0.0
@@ -44,6 +47,11 @@ class Probe:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL_SECONDS)
+            if not self._admission.depends_on_delay:
+                # Nor is a connection tried that nobody wants: a service that starts a little later
+                # than we do would have to wait for gRPC's next try.
+                self._took = 0.0
+                continue
             self._asked_at = time.monotonic()
             waited = True
             try:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import orjson
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Scope
 
 from gateway.errors import OVERLOAD, APIError, error_response
+from gateway.security_headers import secure
 from gateway.texts import Language, language_of
 from runtime.admission import Admission
 from runtime.log import name_for
@@ -117,6 +119,7 @@ async def _answer_of(app: ASGIApp, origin: bytes | None) -> _Answer:
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
     await app(scope, receive, send)
     start, end = messages
+    secure(MutableHeaders(scope=start))
     lines = [
         b"%s: %s\r\n" % header for header in start["headers"] if header[0] != b"content-length"
     ]

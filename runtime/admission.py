@@ -55,6 +55,7 @@ class Admission:
         self._target = target_seconds
         self._few, self._most = few, most
         self._random = random
+        self._in_flight: float = 0
         self._admitted = self._refused = 0
         self._delay = 0.0
         self._seen_at = -math.inf
@@ -62,6 +63,7 @@ class Admission:
 
     def admits(self, in_flight: float) -> bool:
         """Tells whether to take one more beside those; else it is to be refused, cheaply."""
+        self._in_flight = in_flight
         if in_flight < self._few or (
             in_flight < self._most and (self.share >= 1.0 or self._random() < self.share)
         ):
@@ -69,6 +71,11 @@ class Admission:
             return True
         self._refused += 1
         return False
+
+    @property
+    def depends_on_delay(self) -> bool:
+        """Tells whether the delay matters, or is soon going to: not while there is little work."""
+        return self.share < 1.0 or self._in_flight >= self._few / 2
 
     def observe(self, now: float, delay: float) -> None:
         """Says how long work waits at this time; both in seconds."""

@@ -1,6 +1,7 @@
 """What arrives at a constant rate, whatever became of those before."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -8,7 +9,9 @@ from collections.abc import Awaitable, Callable
 class Arrivals:
     """Begins something again and again, each in a task of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = math.inf) -> None:
+        """Leaves out what would be more than `most` at a time."""
+        self._most = most
         self._running: set[asyncio.Task[None]] = set()
         self._sources: list[asyncio.Task[None]] = []
         self.latest_seconds = 0.0
@@ -33,9 +36,10 @@ class Arrivals:
     async def _arrive(self, per_second: float, act: Callable[[], Awaitable[None]]) -> None:
         due = time.monotonic()
         while True:
-            task = asyncio.ensure_future(act())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            if len(self._running) < self._most:
+                task = asyncio.ensure_future(act())
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
             self.latest_seconds = max(self.latest_seconds, time.monotonic() - due)
             due += 1 / per_second
             await asyncio.sleep(max(0.0, due - time.monotonic()))

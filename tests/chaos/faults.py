@@ -300,6 +300,7 @@ FAULTS = (
         "proxied",
         partial(cut, how="stall"),
         Promise(),
+        quick=False,
     ),
     Fault(
         "one of two services killed", "two_services", kill_one_of_two, Promise(_GONE), quick=False

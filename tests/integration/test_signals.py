@@ -93,7 +93,11 @@ async def test_a_service_on_an_address_of_another_machine_says_so_in_one_line(
         *(sys.executable, "-m", "session_service"),
         cwd=tmp_path,
         # For documentation, so nobody's: RFC 5737.
-        env={"PYTHONPATH": str(REPOSITORY), "SESSION_SERVICE_LISTEN": "192.0.2.1:50051"},
+        env={
+            "PYTHONPATH": str(REPOSITORY),
+            "SESSION_SERVICE_LISTEN": "192.0.2.1:50051",
+            "SESSION_SERVICE_PLAINTEXT": "true",
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -33,6 +33,9 @@ _OPERATORS_PER_SECOND = 0.5
 _TROUBLES_PER_SECOND = 0.1
 """All visits together take some 60 % of a core: this looks for leaks, not for limits."""
 
+_MOST_VISITS = 60
+"""At a time: where this machine is busy with something else there are fewer, and not a crowd."""
+
 _SAMPLES = 60
 _MAX_SAMPLE_SECONDS = 10.0
 _SAY_SECONDS = 60.0
@@ -75,7 +78,7 @@ async def _traffic(
     samples: dict[str, list[Sample]],
     minutes: float,
 ) -> None:
-    arrivals = Arrivals()
+    arrivals = Arrivals(_MOST_VISITS)
     for per_second, visit in (
         (_HOSTED_PER_SECOND, visits.hosted),
         (_SELF_HOSTED_PER_SECOND, visits.self_hosted),
