@@ -103,6 +103,18 @@ def test_the_architecture_names_modules_that_exist_and_is_one_page() -> None:
     assert len(text.splitlines()) < 130
 
 
+def test_every_promise_of_security_names_tests_that_exist() -> None:
+    rows = re.findall(r"(?m)^\| [^|]+ \| [^|]+ \| (.*`.*) \|$", read("SECURITY.md"))
+    assert len(rows) > 10
+    for row in rows:
+        folder = ROOT / "tests"
+        for name in re.findall(r"`([\w./]+)`", row):
+            path = (folder if "/" not in name else ROOT / "tests") / name.removeprefix("tests/")
+            path = path if path.suffix or path.is_dir() else path.with_suffix(".py")
+            assert path.exists(), name
+            folder = path.parent
+
+
 @pytest.mark.parametrize(("in_english", "in_spanish"), [READMES, GUIDES])
 def test_both_languages_have_the_same_shape_and_the_same_code(
     in_english: str, in_spanish: str
