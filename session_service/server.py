@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
 from protos.chatkit.v1 import session_service_pb2, session_service_pb2_grpc
+from runtime.redaction import redactor
 from session_service.agent_builder import Today, utc_today
 from session_service.cancellations import Cancellations
 from session_service.config import Settings
@@ -26,7 +27,8 @@ from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
 from session_service.servicers import SessionServicer
 from session_service.sessions import Sessions
-from session_service.stores.base import Store
+from session_service.stores.base import CannotOpenStore, Store
+from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
 from session_service.streams import Streams
 from session_service.usage import UsageSync
@@ -207,9 +209,11 @@ def _check_address(host: str, port: int) -> None:
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:
     try:
-        return await stack.enter_async_context(open_sqlite_store(url.removeprefix("sqlite:///")))
-    except (OSError, sqlite3.Error) as error:
-        raise CannotStart(f"cannot use the database {url}: {error}") from error
+        if path := url.partition("sqlite:///")[2]:
+            return await stack.enter_async_context(open_sqlite_store(path))
+        return await stack.enter_async_context(open_postgres_store(url))
+    except (OSError, sqlite3.Error, CannotOpenStore) as error:
+        raise CannotStart(f"cannot use the database {redactor(())(url)}: {error}") from error
 
 
 def _plain(secret: SecretStr | None) -> str | None:
