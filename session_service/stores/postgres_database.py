@@ -85,7 +85,7 @@ async def open_database(
         await _migrate(url)
         pool = await asyncpg.create_pool(
             url,
-            min_size=1,
+            min_size=0,
             max_size=POOL_SIZE,
             timeout=_CONNECT_SECONDS,
             command_timeout=_ANSWER_SECONDS,
@@ -181,7 +181,7 @@ class PostgresDatabase:
             except _Conflict:
                 if not tries_left:
                     raise
-                await asyncio.sleep(random.uniform(0, _PAUSE_SECONDS))
+                await asyncio.sleep(random.uniform(0, _PAUSE_SECONDS * (_TRIES - tries_left)))
             except _Lost:
                 if committing or lost:
                     raise
@@ -242,7 +242,7 @@ def _driver_errors() -> Iterator[None]:
 def _cannot_open() -> Iterator[None]:
     try:
         yield
-    except (*_Driver, ValueError) as error:  # ValueError: a wrong option in the address
+    except (*_Driver, ValueError, OverflowError) as error:  # a wrong option or port in the address
         raise CannotOpenStore(_description(error)) from error
 
 
