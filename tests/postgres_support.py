@@ -33,6 +33,11 @@ class PostgresServer:
         url: str = self._server.get_uri(database)
         return url
 
+    def log(self) -> str:
+        """What it has written into its log so far."""
+        text: str = self._server.log.read_text()
+        return text
+
     async def new_database(self, options: str = "") -> str:
         """Returns the URL of a new database, without a table."""
         name = f"test_{next(self._numbers)}"

@@ -70,10 +70,12 @@ class Batches:
             await self._writing
 
     async def _write_all(self) -> None:
-        while self._queue:
-            size = min(_MAX_BATCH, len(self._queue))
-            await self._commit([self._queue.popleft() for _ in range(size)])
-        self._writing = None
+        try:
+            while self._queue:
+                size = min(_MAX_BATCH, len(self._queue))
+                await self._commit([self._queue.popleft() for _ in range(size)])
+        finally:
+            self._writing = None
 
     async def _commit(self, writes: Sequence[_Write]) -> None:
         by_kind = [[write for write in writes if write.kind is kind] for kind in self._kinds]
@@ -85,8 +87,9 @@ class Batches:
                     results += await kind(db, changes, [write.row for write in of_kind])
             return results
 
+        in_order = [write for of_kind in by_kind for write in of_kind]
         try:
-            results = await self._transact(work)
+            results = list(zip(in_order, await self._transact(work), strict=True))
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             if len(writes) == 1:
                 _settle(writes[0], error)
@@ -97,8 +100,7 @@ class Batches:
             for write in writes:
                 _settle(write, error)
         else:
-            in_order = (write for of_kind in by_kind for write in of_kind)
-            for write, result in zip(in_order, results, strict=True):
+            for write, result in results:
                 _settle(write, result)
 
 

@@ -228,10 +228,12 @@ class PostgresConversationStore:
 
     async def delete_user(self, user_id: str, at_ms: int, cancel_again_ms: int) -> Deleted:
         async def work(db: Connection, changes: Changes) -> Deleted:
-            for table in ("sessions", "threads"):  # in the order in which others lock them
-                await db.execute(
-                    f"SELECT 1 FROM {table} WHERE user_id = $1 ORDER BY id FOR UPDATE", user_id
-                )
+            for rows in (  # in the order in which others lock them
+                "sessions WHERE user_id = $1 AND refreshed_from IS NULL ORDER BY id",
+                "usage_users WHERE user_id = $1",
+                "threads WHERE user_id = $1 ORDER BY id",
+            ):
+                await db.execute(f"SELECT 1 FROM {rows} FOR UPDATE", user_id)
             to_cancel = await sessions.cancel_later(
                 db,
                 "user_id = $1 AND (deleted_ms IS NULL OR id IN (SELECT session_id FROM cancels))",

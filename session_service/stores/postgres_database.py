@@ -115,7 +115,7 @@ class PostgresDatabase:
         with _driver_errors():
             try:
                 return await self._fetch(sql, *parameters)
-            except _Lost:
+            except (*_Lost, *_Conflict):
                 return await self._fetch(sql, *parameters)
             except asyncpg.CharacterNotInRepertoireError:
                 return []  # no key has U+0000, which clients may ask for
