@@ -209,7 +209,8 @@ def _check_address(host: str, port: int) -> None:
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:
     try:
-        if path := url.partition("sqlite:///")[2]:
+        if url.startswith("sqlite:///"):
+            path = url.removeprefix("sqlite:///")
             return await stack.enter_async_context(open_sqlite_store(path))
         return await stack.enter_async_context(open_postgres_store(url))
     except (OSError, sqlite3.Error, CannotOpenStore) as error:

@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
 from session_service.errors import Unavailable
+from session_service.stores import postgres_database
 from session_service.stores.postgres import PostgresStore, open_postgres_store
 from session_service.stores.postgres_database import Connection
 from session_service.stores.postgres_rollups import Changes
@@ -222,6 +224,91 @@ async def test_a_primary_that_became_a_standby_is_left(url: str, store: Postgres
     await asyncio.gather(*(add(store, f"s{number}") for number in range(30)))
     await store.cancel_later("x", NOON + 9, NOON + 5)
     assert (await everything(store, None)).totals.sessions == 30
+
+
+class Network:
+    """Between a store and its server: it can break, or lose what it is given."""
+
+    def __init__(self, server_path: str) -> None:
+        self._server_path = server_path
+        self.url = ""
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._carries = asyncio.Event()
+        self._carries.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(self._server_path)
+        self._writers |= {writer, far_writer}
+        await asyncio.gather(
+            self._carry(reader, far_writer),
+            self._carry(far_reader, writer),
+            return_exceptions=True,
+        )
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._carries.wait()
+            writer.write(data)
+        writer.close()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def lose(self) -> None:
+        self._carries.clear()
+
+    def mend(self) -> None:
+        self.cut()
+        self._carries.set()
+
+
+@pytest.fixture
+async def network(url: str) -> AsyncIterator[Network]:
+    directory = url.partition("host=")[2]
+    network = Network(f"{directory}/.s.PGSQL.5432")
+    with tempfile.TemporaryDirectory() as near:
+        serving = await asyncio.start_unix_server(network.serve, f"{near}/.s.PGSQL.5432")
+        network.url = url.replace(directory, near)
+        async with serving:
+            yield network
+            network.mend()
+
+
+async def test_a_network_that_breaks_is_like_a_connection_that_ends(
+    network: Network, url: str
+) -> None:
+    async with open_postgres_store(network.url) as store:
+        load = Load(store)
+        running = asyncio.create_task(load.run())
+        for _ in range(5):
+            await load.more(50)
+            network.cut()
+        await load.more(50)
+        load.stop()
+        await running
+        assert {type(error) for error in load.failed} <= {Unavailable}
+        stored = {session.id for session in await store.list(None, 1_000_000, None)}
+        assert load.acknowledged <= stored
+        await check_counters(url, store)
+
+
+async def test_a_network_that_loses_everything_is_not_waited_for_for_ever(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_ANSWER_SECONDS", "_CONNECT_SECONDS"):
+        monkeypatch.setattr(postgres_database, name, 1.0)
+    async with open_postgres_store(network.url) as store:
+        await add(store, "a")
+        network.lose()
+        async with asyncio.timeout(60):
+            for call in (store.get("a"), add(store, "b"), store.delete("a", NOON, NOON)):
+                with pytest.raises(Unavailable):
+                    await call
+        network.mend()
+        assert (await found(store, "a")).deleted_ms is None
+        await add(store, "c")
 
 
 async def test_of_two_transactions_that_wait_for_each_other_both_are_done(
