@@ -57,6 +57,7 @@ _Conflict = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _Lost = (
     ConnectionError,
     asyncpg.InterfaceError,  # "connection is closed"
+    asyncpg.InternalClientError,  # "another operation is in progress", if it just ends
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -66,7 +67,12 @@ _Lost = (
 )
 """The connection is of no more use."""
 
-_Driver = (OSError, asyncpg.InterfaceError, asyncpg.PostgresError)
+_Driver = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresError,
+)
 _Defect = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """Of ours, not states of the database."""
 
@@ -193,6 +199,9 @@ class PostgresDatabase:
         async with self._pool.acquire(timeout=_CONNECT_SECONDS) as db:
             try:
                 yield db
+            except asyncpg.InternalClientError:
+                db.terminate()
+                raise
             except asyncpg.ReadOnlySQLTransactionError:
                 await self._pool.expire_connections()
                 raise
