@@ -118,7 +118,7 @@ class PostgresDatabase:
 
     async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
         """Runs one statement that may be run again, should its answer be lost."""
-        with _driver_errors():
+        with _driver_errors(), _logged():
             try:
                 return await self._fetch(sql, *parameters)
             except (*_Lost, *_Conflict):
@@ -172,6 +172,12 @@ class PostgresDatabase:
         isolation: Isolation = "read_committed",
     ) -> T:
         """Raises what `work` and the driver raise."""
+        with _logged():
+            return await self._tried(work, isolation)
+
+    async def _tried(
+        self, work: Callable[[Connection, Changes], Awaitable[T]], isolation: Isolation
+    ) -> T:
         lost = False
         for tries_left in reversed(range(_TRIES)):
             committing = False
@@ -236,14 +242,24 @@ async def _nothing_to_reset(connection: "asyncpg.Connection[asyncpg.Record]") ->
 
 
 @contextmanager
+def _logged() -> Iterator[None]:
+    """Logs what the database said: once, for however many callers it fails."""
+    try:
+        yield
+    except _Driver as error:
+        if not isinstance(error, _Defect):
+            log.error("store failed", error=_description(error))
+        raise
+
+
+@contextmanager
 def _driver_errors() -> Iterator[None]:
-    """Logs what the database said, and tells callers no more than that it failed."""
+    """Tells callers no more of what the database said than that it failed."""
     try:
         yield
     except _Defect:
         raise
     except _Driver as error:
-        log.error("store failed", error=_description(error))
         raise store_failed() from error
 
 

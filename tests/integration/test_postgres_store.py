@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from session_service.errors import ThreadNotFound, Unavailable
 from session_service.stores import postgres_database, postgres_schema
@@ -246,9 +247,11 @@ async def test_a_lock_that_is_not_given_up_makes_writes_unavailable_until_it_is(
         await add(store, "before")
         async with connected(url) as other, other.transaction():
             await other.execute("SELECT 1 FROM totals WHERE scope = '' FOR UPDATE")
-            failed = await asyncio.gather(
-                *(add(store, f"s{number}") for number in range(10)), return_exceptions=True
-            )
+            with capture_logs() as logged:
+                failed = await asyncio.gather(
+                    *(add(store, f"s{number}") for number in range(10)), return_exceptions=True
+                )
+            assert [line["event"] for line in logged] == ["store failed"]  # once for all
             assert [type(failure) for failure in failed] == [Unavailable] * 10
             assert not any("lock" in str(failure) for failure in failed)
             assert (await found(store, "before")).user_id == "7"
