@@ -422,12 +422,12 @@ TEXTS: dict[str, Translations] = {
         es=Text(
             "El servicio de chat no puede guardar ni leer datos en este momento.",
             "Vuelve a intentarlo en unos segundos. Si sigue así, busca la causa en el registro de"
-            " session_service: comprueba el disco y el archivo de DATABASE_URL.",
+            " session_service: comprueba la base de datos de DATABASE_URL y su disco.",
         ),
         en=Text(
             "The chat service cannot store or read data right now.",
             "Try again in a few seconds. If it goes on, look for the cause in the log of"
-            " session_service: check the disk and the file of DATABASE_URL.",
+            " session_service: check the database of DATABASE_URL and its disk.",
         ),
     ),
     "UNAVAILABLE.service_token": Translations(

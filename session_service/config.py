@@ -22,11 +22,33 @@ from session_service.stores.base import Mode
 Tool = Literal["search", "file_upload", "code_interpreter"]
 
 
-def _sqlite_url(value: str) -> str:
-    if value.startswith(("postgres:", "postgresql:")):
-        raise ValueError("PostgreSQL is not supported yet; use sqlite:///path/to/file.db")
-    if not value.startswith("sqlite:///") or value.removeprefix("sqlite:///") in ("", ":memory:"):
-        raise ValueError("must be sqlite:///path/to/file.db (sqlite://// begins an absolute path)")
+# Strict, as a log would not know as a password what is not escaped as it must be.
+_POSTGRES_URL = re.compile(
+    r"""postgres(?:ql)?://
+    (?:[^\s@/?\#"'<>]*@)?                                              # user:password
+    (?:(?:\[[0-9A-Fa-f:.]+\]|[\w.%-]+)(?::\d{1,5})?(?:,(?!/)|(?=/)))*  # hosts
+    /[^\s@/?\#"'<>]+                                                   # database
+    (?:\?[^\s@?\#"'<>]*)?                                              # options
+    """,
+    re.VERBOSE,
+)
+
+
+def _database_url(value: str) -> str:
+    if value.startswith("sqlite:///"):
+        if value.removeprefix("sqlite:///") in ("", ":memory:"):
+            raise ValueError("must name a file: sqlite:///path/to/file.db")
+    elif value.startswith(("postgres://", "postgresql://")):
+        if not _POSTGRES_URL.fullmatch(value):
+            raise ValueError(
+                "must be postgresql://user:password@host:port/database, with characters of the"
+                " password that have a meaning in addresses as %40, %2F, …"
+            )
+    else:
+        raise ValueError(
+            "must be sqlite:///path/to/file.db (sqlite://// begins an absolute path)"
+            " or postgresql://user:password@host/database"
+        )
     return value
 
 
@@ -58,7 +80,7 @@ class Settings(ProcessSettings):
     session_service_tls_client_ca: AuthoritiesFile | None = None
     """Whose certificates callers need; None is that they need none."""
     session_service_listen: HostAndPort = "127.0.0.1:50051"  # after what it depends on
-    database_url: Annotated[str, AfterValidator(_sqlite_url)] = "sqlite:///data/chatkit.db"
+    database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///data/chatkit.db"
     chatkit_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
     chatkit_tools: Annotated[frozenset[Tool], NoDecode, CommaSeparated] = frozenset(
         ("search", "file_upload", "code_interpreter")

@@ -24,6 +24,7 @@ from protos.chatkit.v1 import (
 from runtime import tls
 from runtime.admission import TARGET_SECONDS, Admission
 from runtime.event_loop import watching
+from runtime.redaction import redactor
 from runtime.transport import split_token
 from session_service.agent_builder import Today, utc_today
 from session_service.call_stream import CallStreamServicer, Handlers
@@ -40,7 +41,8 @@ from session_service.rate_limit import RateLimit
 from session_service.readiness import Readiness
 from session_service.servicers import SessionServicer
 from session_service.sessions import Sessions
-from session_service.stores.base import Store
+from session_service.stores.base import CannotOpenStore, Store
+from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
 from session_service.stores.sqlite_file import sqlite_remedy
 from session_service.streams import Streams
@@ -251,10 +253,15 @@ def _check_address(host: str, port: int) -> None:
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:
     try:
-        return await stack.enter_async_context(open_sqlite_store(url.removeprefix("sqlite:///")))
+        if url.startswith("sqlite:///"):
+            path = url.removeprefix("sqlite:///")
+            return await stack.enter_async_context(open_sqlite_store(path))
+        return await stack.enter_async_context(open_postgres_store(url))
     except (OSError, sqlite3.Error) as error:
         remedy = sqlite_remedy(error)
         raise CannotStart(f"cannot use the database {url}: {error}; {remedy}") from error
+    except CannotOpenStore as error:
+        raise CannotStart(f"cannot use the database {redactor(())(url)}: {error}") from error
 
 
 def _plain(secret: SecretStr | None) -> str | None:

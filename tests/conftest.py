@@ -7,6 +7,7 @@ import certifi
 import pytest
 
 from tests.leaks import LeakWatch
+from tests.postgres_support import PostgresServer, running_postgres
 from tests.support import (
     Emulator,
     SessionService,
@@ -53,3 +54,9 @@ async def service(emulator: Emulator, tmp_path: Path) -> AsyncIterator[SessionSe
     """A session service against the emulator, without a rate limit and without the usage sync."""
     async with open_session_service(settings_for(tmp_path, emulator.url)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server

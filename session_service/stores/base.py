@@ -141,6 +141,10 @@ class UsageThread:
     """The last item that was counted; empty before the first."""
 
 
+class CannotOpenStore(Exception):
+    """The database cannot be used; the message says why, and no password."""
+
+
 class DuplicateSession(Exception):
     """The id or the secret of a new session belongs to another one already."""
 

@@ -22,8 +22,10 @@ from session_service.stores.base import (
     UsageUser,
 )
 from session_service.stores.conversations import ANSWERED, BROKEN_OFF, Item, Thread, Turn
+from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
 from tests.integration.store_values import secret_hash
+from tests.postgres_support import PostgresServer
 from tests.reconciliation import reconcile
 
 BEGIN = 20_000 * DAY_MS + DAY_MS - 3_600_000
@@ -294,7 +296,7 @@ def end_of(root: Session, rows: Sequence[Session]) -> int:
     return max(newest.expires_ms, newest.created_ms)
 
 
-@settings(
+exhaustive = settings(
     max_examples=30,
     phases=(Phase.generate, Phase.shrink),  # to explain a failure takes minutes
     deadline=None,
@@ -302,19 +304,36 @@ def end_of(root: Session, rows: Sequence[Session]) -> int:
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+@exhaustive
 @given(STEPS)
 def test_the_counters_say_what_a_count_of_all_rows_says(steps: list[Step]) -> None:
     async def run() -> None:
         with tempfile.TemporaryDirectory() as directory:
             path = f"{directory}/chatkit.db"
             async with open_sqlite_store(path) as store:
-                history = History()
-                for step in steps:
-                    await act(store, history, step)
-                    await compare(store, history, history.now, days=1 + step[3] % 3)
-                await compare_threads(store, history)
-                for later in (0, 5 * MINUTE, 601_000, 3 * DAY_MS):
-                    await compare(store, history, history.now + later, 366)
+                await live(store, steps)
                 assert reconcile(path) == []
 
     asyncio.run(run())
+
+
+@exhaustive
+@given(STEPS)
+def test_the_counters_of_postgresql_say_so_too(postgres: PostgresServer, steps: list[Step]) -> None:
+    async def run() -> None:
+        async with open_postgres_store(await postgres.clean_database()) as store:
+            await live(store, steps)
+
+    asyncio.run(run())
+
+
+async def live(store: Store, steps: Sequence[Step]) -> None:
+    history = History()
+    for step in steps:
+        await act(store, history, step)
+        await compare(store, history, history.now, days=1 + step[3] % 3)
+    await compare_threads(store, history)
+    for later in (0, 5 * MINUTE, 601_000, 3 * DAY_MS):
+        await compare(store, history, history.now + later, 366)

@@ -171,7 +171,18 @@ BAD = {
         "sqlite:///",
         "sqlite:///:memory:",
         "mysql://x/y",
-        "postgresql://h/d",
+        "postgresql+asyncpg://h/d",
+        "postgresql:/h/d",
+        "postgresql://h",
+        "postgresql://h/",
+        "postgresql://h:5x/d",
+        "postgresql://h,/d",
+        "postgresql://h/d#a",
+        "postgresql://u:pass@word@h/d",
+        "postgresql://u:12/34@h/d",
+        'postgresql://u:p"@h/d',
+        "postgresql://u:p w@h/d",
+        "postgresql://h/d?password=p@w",
     ],
     "CHATKIT_TIMEOUT_SECONDS": ["0", "-1", "nan", "inf", "601", "soon"],
     "CHATKIT_MAX_MESSAGES": ["0", "-1", "1.5", "many"],
@@ -184,6 +195,22 @@ BAD = {
     "LOG_LEVEL": ["loud", "5"],
     "LOG_FORMAT": ["xml"],
 }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:p%40ss@db.example:5432/chatkit",
+        "postgres://db/chatkit?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "postgresql:///chatkit?host=/run/postgresql",
+        "postgresql://user@%2Frun%2Fpostgresql/chatkit",
+        "postgresql://user:pass@[::1]:5432/chatkit",
+        "postgresql://user:pass@db-1:5432,db-2/chatkit?target_session_attrs=primary",
+    ],
+)
+def test_a_database_may_be_postgresql(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert load_settings().database_url == url
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, value) for n in BAD for value in BAD[n]])
@@ -227,8 +254,13 @@ SENTENCES = {
     ("CHATKIT_MAX_MESSAGES", "1.5"): "must be a whole number",
     ("CHATKIT_MODE", "x"): "must be hosted or self_hosted",
     ("CHATKIT_TOOLS", "search,magic"): ("entry 2 must be search, file_upload or code_interpreter"),
-    ("DATABASE_URL", "postgresql://u:p@h/d"): (
-        "PostgreSQL is not supported yet; use sqlite:///path/to/file.db"
+    ("DATABASE_URL", "mysql://u:p@h/d"): (
+        "must be sqlite:///path/to/file.db (sqlite://// begins an absolute path)"
+        " or postgresql://user:password@host/database"
+    ),
+    ("DATABASE_URL", "postgresql://u:p@ss@h/d"): (
+        "must be postgresql://user:password@host:port/database, with characters of the"
+        " password that have a meaning in addresses as %40, %2F, …"
     ),
 }
 
