@@ -61,6 +61,7 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
                 ),
                 # types-grpcio-health-checking does not know the calls of its stub.
                 check_health=health_pb2_grpc.HealthStub(replicas.channel).Check,  # type: ignore[attr-defined]
+                service_is_there=replicas.alive,
                 timeout_seconds=settings.chatkit_timeout_seconds,
                 public_url=settings.gateway_public_url,
                 documentation=documentation,

@@ -43,7 +43,12 @@ class CallError(grpc.aio.AioRpcError):
 class CallStream:
     """One stream, from when it is opened until it breaks or is retired."""
 
-    def __init__(self, carry: Callable[[AsyncIterator[pb.CarryRequest]], Any]) -> None:
+    def __init__(
+        self,
+        carry: Callable[[AsyncIterator[pb.CarryRequest]], Any],
+        on_confirmed: Callable[[], None],
+    ) -> None:
+        self._on_confirmed = on_confirmed
         self.takes_calls = True
         self.is_confirmed = False
         """Whether the service has said anything yet. Calls wait for that: gRPC takes them from us
@@ -79,32 +84,31 @@ class CallStream:
     async def read(self) -> CallError:
         """Settles calls until the stream ends, and returns what ended it.
 
-        Cancelled, it fails those that are left as UNAVAILABLE.
+        Calls that are left then have failed as UNAVAILABLE, whatever gRPC calls it.
         """
-        end = CallError(grpc.StatusCode.UNAVAILABLE, "The stream has ended")
+        said, is_clean = "The stream has ended", False
         try:
             async for response in self._rpc:
                 if not self.is_confirmed:
                     self.is_confirmed = True
                     self._changed.set()
+                    self._on_confirmed()
                 if response.draining:
                     self.takes_calls = False
                 for outcome in response.outcomes:
                     self._settle(outcome)
+            is_clean = True  # the service has not even read what it has not answered
         except grpc.aio.AioRpcError as error:
-            end = CallError(error.code(), error.details() or "")
+            said = f"{error.code().name}: {error.details()}"
         finally:
             self.takes_calls = False
             self._rpc.cancel()
             unsent = {call.id for call in self._calls}
             for call_id, waiting in self._waiting.items():
                 if not waiting.done():
-                    not_begun = call_id in unsent
-                    waiting.set_exception(
-                        CallError(end.code(), end.details() or "", not_begun=not_begun)
-                    )
+                    waiting.set_exception(_broken(said, not_begun=is_clean or call_id in unsent))
             self._waiting.clear()
-        return end
+        return _broken(said, not_begun=True)
 
     def retire(self) -> None:
         """Takes no more calls, and ends the stream with the last of those that there are."""
@@ -144,6 +148,10 @@ class CallStream:
             _CODES[status.code], status.message, trailing, not_begun=outcome.not_begun
         )
         waiting.set_exception(error)
+
+
+def _broken(said: str, *, not_begun: bool) -> CallError:
+    return CallError(grpc.StatusCode.UNAVAILABLE, said, not_begun=not_begun)
 
 
 def _expire(outcome: asyncio.Future[bytes]) -> None:

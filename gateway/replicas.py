@@ -42,11 +42,11 @@ class Connection:
     """A channel to one service, and the stream of the unary calls to it."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, metadata: Metadata, opened: asyncio.Event
+        self, channel: grpc.aio.Channel, metadata: Metadata, changed: asyncio.Event
     ) -> None:
-        """Sets and clears `opened` with each new stream."""
+        """Sets and clears `changed` whenever there may be somebody to call who was not before."""
         self._channel = channel
-        self._opened = opened
+        self._changed = changed
         self._metadata = metadata
         self._methods: dict[Build, Any] = {}
         self._carry = CallStreamServiceStub(channel).Carry
@@ -56,6 +56,10 @@ class Connection:
         self.end = CallError(grpc.StatusCode.UNAVAILABLE, "Not connected")
         """Of the stream before, and the reason why there is none."""
         self._keeping = asyncio.create_task(self._keep())
+
+    @property
+    def is_alive(self) -> bool:
+        return self.stream.takes_calls and self.stream.is_confirmed
 
     def method(self, build: Build) -> Any:
         """Returns a method of gRPC's on this channel, made once."""
@@ -78,13 +82,18 @@ class Connection:
         await self._channel.close()
 
     def _open(self) -> CallStream:
-        stream = CallStream(lambda requests: self._carry(requests, metadata=self._metadata))
+        stream = CallStream(
+            lambda requests: self._carry(requests, metadata=self._metadata), self._tell
+        )
         self._read = asyncio.create_task(stream.read())
         self._reading.add(self._read)
         self._read.add_done_callback(self._reading.discard)
-        self._opened.set()
-        self._opened.clear()
+        self._tell()
         return stream
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed.clear()
 
     async def _keep(self) -> None:
         while not self._retired:
@@ -110,7 +119,7 @@ class Replicas:
         self._watched = watched
         self._metadata = metadata
         self._connections: dict[str, Connection] = {}
-        self._opened = asyncio.Event()
+        self._changed = asyncio.Event()
         self._turn = 0
 
     @property
@@ -139,6 +148,14 @@ class Replicas:
 
         return call
 
+    async def alive(self) -> None:
+        """Waits until a service is there, no longer than a unary call does."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + _PATIENCE_SECONDS
+        while not any(one.is_alive for one in self._connections.values()):
+            if not await self._something_changes(give_up):
+                return
+
     async def carry(self, message: pb.Call, timeout_seconds: float, *, safe: bool) -> bytes:
         """Makes a unary call, again where that can do no harm. Raises CallError.
 
@@ -157,14 +174,14 @@ class Replicas:
                     if not (error.not_begun or (safe and error.is_broken)):
                         raise
                     failure = error
-            if not await self._another_opens(give_up):
+            if not await self._something_changes(give_up):
                 raise failure
 
-    async def _another_opens(self, until: float) -> bool:
-        """Waits for the next stream to be opened. Returns False where there is none until then."""
+    async def _something_changes(self, until: float) -> bool:
+        """Waits for a stream to be opened or confirmed. Returns False where none is until then."""
         try:
             async with asyncio.timeout_at(until):
-                await self._opened.wait()
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True
@@ -206,7 +223,7 @@ class Replicas:
         for address, connect in found.items():
             if address not in self._connections:
                 self._connections[address] = Connection(
-                    connect(address, pem), self._metadata, self._opened
+                    connect(address, pem), self._metadata, self._changed
                 )
 
     async def close(self) -> None:

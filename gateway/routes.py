@@ -1,7 +1,7 @@
 """The documented routes: each authenticates, translates, calls the session service, translates."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, TypedDict
 
 import grpc
@@ -44,6 +44,8 @@ class State(TypedDict):
     sessions: "pb_grpc.SessionServiceAsyncStub"
     conversations: "pb_chat_grpc.ConversationServiceAsyncStub"
     check_health: CheckHealth
+    service_is_there: Callable[[], Awaitable[None]]
+    """Waits a little for a session service, should there be none right now."""
     timeout_seconds: float
     public_url: str | None
     documentation: Documentation
@@ -130,6 +132,7 @@ async def chat(request: Request[State]) -> ChatAnswer:
     )
     # The service keeps the limit of an answer, which may have to wait for another in its thread.
     timeout = 2 * request.state["timeout_seconds"] + _QUEUE_SECONDS
+    await request.state["service_is_there"]()
     return ChatAnswer(lambda: process(message, timeout=timeout, metadata=metadata()), language)
 
 
@@ -153,6 +156,7 @@ async def attachment(request: Request[State]) -> Response | AttachmentContent:
         )
         return await _upload(request, raw_parts(head, request.stream()))
     read = request.state["conversations"].ReadAttachment
+    await request.state["service_is_there"]()
     message = pb_chat.ReadAttachmentRequest(link=link)
     return AttachmentContent(
         lambda: read(message, timeout=_TRANSFER_TIMEOUT_SECONDS, metadata=metadata())
@@ -166,6 +170,7 @@ async def healthz(request: Request[State]) -> Response:
 
 async def readyz(request: Request[State]) -> Response:
     """Tells that the session service serves, and can use its database."""
+    await request.state["service_is_there"]()
     try:
         reply = await request.state["check_health"](
             pb_health.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT_SECONDS
@@ -219,6 +224,7 @@ async def _upload(
     request: Request[State], parts: AsyncIterator[pb_chat.UploadAttachmentRequest]
 ) -> Response:
     begin = request.state["conversations"].UploadAttachment
+    await request.state["service_is_there"]()
     uploaded = await upload(
         lambda: begin(timeout=_TRANSFER_TIMEOUT_SECONDS, metadata=metadata()), parts
     )
@@ -251,6 +257,7 @@ async def _mode(request: Request[State]) -> Mode:
     Raises APIError while it does not serve.
     """
     asked = pb_health.HealthCheckRequest(service=_CONVERSATIONS)
+    await request.state["service_is_there"]()
     try:
         reply = await request.state["check_health"](asked, timeout=_HEALTH_TIMEOUT_SECONDS)
     except grpc.aio.AioRpcError as error:

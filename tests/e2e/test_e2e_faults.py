@@ -113,6 +113,10 @@ async def _step(
     return answer
 
 
+async def refused_meanwhile(answers: Answers) -> bool:
+    return answers.slowest_refusal > 0
+
+
 @contextlib.asynccontextmanager
 async def load(url: str, answers: Answers, *, chat: bool = False) -> AsyncIterator[None]:
     """Lets some users do as they please within the block."""
@@ -202,6 +206,7 @@ async def test_kills_of_the_service_under_load_lose_nothing_that_was_answered(
                     service.process.send(signal.SIGKILL)
                     await ended(service.process)
                     answers.nobody_there = True
+                    await eventually(lambda: refused_meanwhile(answers))
         assert answers.slowest_refusal > 0
         assert answers.broken_off == 0
         proper(answers)
