@@ -1,4 +1,4 @@
-"""OpenAI's ChatKit API for hosted workflows; the only module that talks to OpenAI.
+"""OpenAI's ChatKit API for hosted workflows.
 
 Reference: https://platform.openai.com/docs/api-reference/chatkit. There is no call that refreshes
 or reads a session.
@@ -7,18 +7,14 @@ or reads a session.
 import asyncio
 import re
 import time
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
-import httpx
 import orjson
 import structlog
-from httpx_aiohttp import AiohttpTransport
 
 from runtime import log as logs
 from session_service import agent_builder
@@ -30,6 +26,7 @@ from session_service.errors import (
     WorkflowNotFound,
 )
 from session_service.issuer import IssuedSession, usable_key
+from session_service.openai_client import CONNECTION_ERRORS, Client, read
 from session_service.openai_errors import Answer, error_of
 from session_service.retries import AttemptFailed, ask, failed_with
 from session_service.stores.base import Mode
@@ -37,17 +34,10 @@ from session_service.stores.base import Mode
 PAGE_SIZE = 100
 """The most that OpenAI gives at once."""
 
-_MAX_ANSWER_BYTES = 1024 * 1024
-_MAX_CONNECTIONS = 1000
-_CONNECT_SECONDS = 5.0
-_KEEPALIVE_SECONDS = 30.0
-"""Below the idle time-outs of what stands in front of such APIs, usually 60 s and more."""
 _MAX_LOGGED_CHARACTERS = 300
 _LATEST_EXPIRY = 253_402_300_799
 """The end of the year 9999, where protobuf's Timestamp ends; milliseconds are beyond it."""
 
-# httpx-aiohttp lets some of aiohttp's errors through, as of a status line that is none.
-_CONNECTION_ERRORS = (httpx.HTTPError, aiohttp.ClientError, OSError)
 
 T = TypeVar("T")
 
@@ -83,7 +73,7 @@ class ChatKitAPI:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: Client,
         circuit: Circuit,
         *,
         api_key: str | None,
@@ -180,10 +170,8 @@ class ChatKitAPI:
                 # quotes it, perhaps half of a client secret.
                 log.error("openai answered nonsense", path=path, error=type(error).__name__)
                 raise AttemptFailed(UpstreamUnavailable()) from None
-            except _CONNECTION_ERRORS as error:
-                # The cause: httpx-aiohttp calls a dropped connection a ConnectTimeout.
-                name = type(error.__cause__ or error).__name__
-                log.warning("openai not reached", path=path, error=name)
+            except CONNECTION_ERRORS as error:
+                log.warning("openai not reached", path=path, error=type(error).__name__)
                 failure = UpstreamUnavailable()
                 raise AttemptFailed(failure, is_alive=False, is_retryable=True) from None
             if not 200 <= answer.status < 300:
@@ -214,10 +202,8 @@ class ChatKitAPI:
         }
         if method == "POST":  # where there is no content, aiohttp would say that it is bytes
             headers["Content-Type"] = "application/json"
-        async with self._client.stream(
-            method, path, content=content, params=params, headers=headers
-        ) as response:
-            answer = Answer(response.status_code, response.headers, await _read(response))
+        async with self._client.request(method, path, content, params, headers) as response:
+            answer = Answer(response.status, response.headers, await read(response))
         problem = {} if answer.status < 400 else _problem(answer)
         (log.warning if problem else log.info)(
             "openai answered",
@@ -229,74 +215,6 @@ class ChatKitAPI:
             **problem,
         )
         return answer
-
-
-@asynccontextmanager
-async def open_client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Opens the HTTP client that `ChatKitAPI` takes, through the environment's proxy if any."""
-    connector = aiohttp.TCPConnector(
-        limit=_MAX_CONNECTIONS,
-        keepalive_timeout=_KEEPALIVE_SECONDS,
-        ssl=httpx.create_ssl_context(),
-    )
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-    session._retry_connection = False  # or each GET is two, beyond all that `retries` limits
-    async with httpx.AsyncClient(
-        base_url=base_url,
-        transport=AiohttpTransport(client=session, proxy=_proxy_for(base_url)),
-        timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),  # the rest is the deadline's
-        headers={
-            "OpenAI-Beta": "chatkit_beta=v1",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",  # so that the limit below is one on what is read
-            "User-Agent": "chatkit-backend",
-        },
-    ) as client:
-        yield client
-
-
-def _proxy_for(base_url: str) -> httpx.Proxy | None:
-    """Returns the proxy that the usual variables, such as HTTPS_PROXY and NO_PROXY, name.
-
-    Asked once: aiohttp's own `trust_env` reads them and ~/.netrc with every request, which costs a
-    millisecond, and takes credentials from there that contradict ours.
-    """
-    url = urlsplit(base_url)
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if proxy is None or urllib.request.proxy_bypass(url.netloc):
-        return None
-    scheme, separator, _ = proxy.partition("://")
-    if not separator:  # as in HTTPS_PROXY=proxy.example.com:3128
-        return httpx.Proxy(f"http://{proxy}")
-    if scheme not in ("http", "https"):
-        log.warning("proxy ignored", scheme=scheme, remedy="only http:// proxies can be used")
-        return None
-    return httpx.Proxy(proxy)
-
-
-async def _read(response: httpx.Response) -> bytes:
-    """Reads a body; one that is too large or breaks off is as good as none.
-
-    It is not a reason to try again: what the status says has happened.
-    """
-    size = int(response.headers.get("content-length", "0"))
-    chunks: list[bytes] = []
-    try:
-        if size <= _MAX_ANSWER_BYTES:
-            size = 0
-            async for chunk in response.aiter_raw():
-                size += len(chunk)
-                chunks.append(chunk)
-                if size > _MAX_ANSWER_BYTES:
-                    break
-    except _CONNECTION_ERRORS as error:
-        log.warning("openai broke off its answer", error=type(error).__name__)
-        return b""
-    if size > _MAX_ANSWER_BYTES:
-        log.warning("openai's answer is too large", limit_bytes=_MAX_ANSWER_BYTES)
-        return b""
-    return b"".join(chunks)
 
 
 def _problem(answer: Answer) -> dict[str, object]:

@@ -35,7 +35,8 @@ from session_service.config import Settings
 from session_service.interceptors import CallInterceptor
 from session_service.issuer import Issuer
 from session_service.limits import SERVER_OPTIONS
-from session_service.openai_api import ChatKitAPI, open_client
+from session_service.openai_api import ChatKitAPI
+from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
 from session_service.readiness import Readiness

@@ -9,7 +9,8 @@ from typing import Any
 
 from session_service.circuit import Circuit, patience_seconds
 from session_service.issuer import IssuedSession
-from session_service.openai_api import ChatKitAPI, open_client
+from session_service.openai_api import ChatKitAPI
+from session_service.openai_client import open_client
 from tests.support import eventually
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

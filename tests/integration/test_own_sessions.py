@@ -17,7 +17,8 @@ from session_service.cancellations import Cancellations
 from session_service.circuit import Circuit
 from session_service.config import Settings
 from session_service.errors import SessionDeleted, Unauthenticated, Unavailable
-from session_service.openai_api import ChatKitAPI, open_client
+from session_service.openai_api import ChatKitAPI
+from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
 from session_service.sessions import Issued, Sessions, now_ms

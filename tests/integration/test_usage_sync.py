@@ -12,7 +12,8 @@ from runtime import log as logs
 from session_service import usage
 from session_service.circuit import Circuit
 from session_service.errors import InvalidAPIKey
-from session_service.openai_api import ChatKitAPI, open_client
+from session_service.openai_api import ChatKitAPI
+from session_service.openai_client import open_client
 from session_service.sessions import now_ms
 from session_service.statistics import statistics
 from session_service.stores.base import DAY_MS, Session, Totals
