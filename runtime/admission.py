@@ -16,6 +16,9 @@ TOLERATED_SECONDS = 0.3
 """How long the delay may be above its target: a burst, or one long callback, is no overload."""
 FEW = 128
 """As many pieces of work at a time never are too many: each waits for so many others at most."""
+BURST = 512
+"""By how many there may be more between two looks at the delay: what it does to it is not known
+before the next."""
 MOST = 4096
 """What waits for OpenAI delays nobody, but takes memory: some 50 KB each in the gateway."""
 
@@ -57,6 +60,8 @@ class Admission:
         self._random = random
         self._in_flight: float = 0
         self._admitted = self._refused = 0
+        self._fewest = math.inf
+        """In flight, since the delay was last looked at."""
         self._delay = 0.0
         self._seen_at = -math.inf
         self._late_since: float | None = None
@@ -64,8 +69,10 @@ class Admission:
     def admits(self, in_flight: float) -> bool:
         """Tells whether to take one more beside those; else it is to be refused, cheaply."""
         self._in_flight = in_flight
+        self._fewest = min(self._fewest, in_flight)
         if in_flight < self._few or (
-            in_flight < self._most and (self.share >= 1.0 or self._random() < self.share)
+            in_flight < min(self._most, self._fewest + BURST)
+            and (self.share >= 1.0 or self._random() < self.share)
         ):
             self._admitted += 1
             return True
@@ -79,6 +86,7 @@ class Admission:
 
     def observe(self, now: float, delay: float) -> None:
         """Says how long work waits at this time; both in seconds."""
+        self._fewest = math.inf
         elapsed, self._seen_at = min(now - self._seen_at, 1.0), now
         before = self._delay
         # By time, not by looks: while it is late, a loop looks up less often.

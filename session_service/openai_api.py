@@ -35,6 +35,10 @@ PAGE_SIZE = 100
 """The most that OpenAI gives at once."""
 
 _MAX_LOGGED_CHARACTERS = 300
+_ID = re.compile(r"[\w.:-]{1,256}", re.ASCII)
+"""What can stand in a path as it is: a session is asked for by its id."""
+_SECRET = re.compile(r"[\x21-\x7e]{1,4096}")
+"""What can be a bearer token."""
 _LATEST_EXPIRY = 253_402_300_799
 """The end of the year 9999, where protobuf's Timestamp ends; milliseconds are beyond it."""
 
@@ -232,8 +236,8 @@ def _problem(answer: Answer) -> dict[str, object]:
 def _session_of(answer: object) -> IssuedSession:
     match answer:
         case {"id": str(id_), "client_secret": str(secret), "expires_at": expires_at} if (
-            0 < len(id_) <= 256
-            and secret
+            _ID.fullmatch(id_)
+            and _SECRET.fullmatch(secret)
             and _is_integer(expires_at)
             and 0 < expires_at <= _LATEST_EXPIRY
         ):

@@ -1,11 +1,12 @@
 """How much new work is taken, by how long work has to wait; time is given."""
 
 import itertools
+import math
 from collections.abc import Callable
 
 import pytest
 
-from runtime.admission import FEW, MOST, TARGET_SECONDS, Admission, Counts
+from runtime.admission import BURST, FEW, MOST, TARGET_SECONDS, Admission, Counts
 
 LOOK = 0.02
 LATE = 4 * TARGET_SECONDS
@@ -49,6 +50,18 @@ def even() -> Callable[[], float]:
     """Returns what stands in for random(): values spread evenly, the same in every run."""
     golden = itertools.accumulate(itertools.repeat(0.6180339887498949))
     return lambda: next(golden) % 1.0
+
+
+def test_who_come_all_at_once_are_not_all_taken_before_it_is_known_what_that_does() -> None:
+    process = Process()
+    admission = process.admission
+    process.wait(1)
+    assert [admission.admits(already) for already in range(BURST + 3)] == [True] * BURST + [
+        False
+    ] * 3
+    process.wait(LOOK)
+    assert [admission.admits(BURST + more) for more in range(BURST + 1)] == [True] * BURST + [False]
+    assert not admission.admits(math.inf)
 
 
 def test_everything_is_taken_while_nothing_waits() -> None:
