@@ -27,6 +27,8 @@ from runtime import tls
 
 _RETRY_SECONDS = 0.1
 """Between two attempts to open a stream; gRPC itself connects less often."""
+_REFUSED_SECONDS = 2.0
+"""The same where the service has refused us: each attempt is a line in its log."""
 _PATIENCE_SECONDS = 0.7
 """How long a call waits for a service where there is none, as while one is restarted; longer than
 gRPC waits between attempts to connect, so that one that has just come is found."""
@@ -96,7 +98,8 @@ class Connection:
             if self._read.done():
                 self.end = self._read.result()
                 self._tell()
-                await asyncio.sleep(_RETRY_SECONDS * random.uniform(0.5, 1))
+                pause = _RETRY_SECONDS if self.end.is_broken else _REFUSED_SECONDS
+                await asyncio.sleep(pause * random.uniform(0.5, 1))
             if not self._retired:
                 self.stream.retire()
                 self.stream = self._open()

@@ -130,11 +130,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _for_known_callers(self, handler: "Handler", details: grpc.HandlerCallDetails) -> "Handler":
         try:
             self._callers.check_token(dict(details.invocation_metadata or ()))
-        except Unauthenticated as error:
-            status = status_of(error)
+        except Unauthenticated:
 
             async def refuse(_: Any, context: Context) -> None:
-                await context.abort(status.code, status.details, status.trailing_metadata or ())
+                try:
+                    self._callers.admit(dict(context.invocation_metadata() or ()), context)
+                except Unauthenticated as error:  # and the log has it
+                    status = status_of(error)
+                    await context.abort(status.code, status.details, status.trailing_metadata or ())
 
             # Of this kind, as it waits for no message, whatever the client means to send.
             return grpc.stream_stream_rpc_method_handler(refuse)

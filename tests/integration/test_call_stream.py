@@ -367,9 +367,10 @@ async def test_without_a_token_nothing_is_carried(emulator: Emulator, tmp_path: 
         (outcome,) = [outcome async for message in stream for outcome in message.outcomes]
         assert outcome.HasField("response")
         async with carried(service.server.port) as stub:
-            with refused("UNAUTHENTICATED") as refusal:
+            with capture_logs() as log, refused("UNAUTHENTICATED") as refusal:
                 await stub.CreateSession(create(), timeout=10)
             assert refusal.details.metadata["cause"] == "service_token"
+            assert [line["event"] for line in log] == ["caller refused"]
 
 
 async def test_no_timeout_is_too_long(stub: "SessionServiceAsyncStub") -> None:

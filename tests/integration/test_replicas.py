@@ -223,7 +223,7 @@ async def test_a_name_is_followed_and_what_began_where_it_led_ends_there(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in leads_to]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    go_on, begun = asyncio.Event(), asyncio.Event()
+    go_on, begun, finish = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow(_: object) -> pb.GetSessionResponse:
         begun.set()
@@ -232,7 +232,7 @@ async def test_a_name_is_followed_and_what_began_where_it_led_ends_there(
 
     async def process(_: object, __: object) -> AsyncIterator[pb_chat.ProcessResponse]:
         yield pb_chat.ProcessResponse()
-        await go_on.wait()
+        await finish.wait()
         yield pb_chat.ProcessResponse()
 
     old = FakeService({"GetSession": slow}, conversations=FakeConversations(process=process))
@@ -267,8 +267,6 @@ async def test_a_name_is_followed_and_what_began_where_it_led_ends_there(
             assert (len(new.calls), call.done()) == (5, False)
             go_on.set()
             await call
-            assert await answer.read() == pb_chat.ProcessResponse()
-            assert await answer.code() is grpc.StatusCode.OK
 
             async def is_closed() -> bool:
                 return left() is None
@@ -279,3 +277,6 @@ async def test_a_name_is_followed_and_what_began_where_it_led_ends_there(
             finally:
                 gc.enable()
             assert not opened._leaving
+            finish.set()
+            assert await answer.read() == pb_chat.ProcessResponse()
+            assert await answer.code() is grpc.StatusCode.OK
