@@ -129,7 +129,6 @@ class CallStream:
                 if not waiting.done():
                     waiting.set_exception(end.again(is_clean or call_id in self._unsent))
             self._waiting.clear()
-            self._changed.set()  # gRPC would leave `_requests` where it is
         return end.again(not_begun=True)
 
     def retire(self) -> None:

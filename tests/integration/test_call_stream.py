@@ -376,17 +376,3 @@ async def test_without_a_token_nothing_is_carried(emulator: Emulator, tmp_path: 
 async def test_no_timeout_is_too_long(stub: "SessionServiceAsyncStub") -> None:
     for timeout in (10.0**9, float("inf")):
         assert await stub.GetStats(pb.GetStatsRequest(user_id="7"), timeout=timeout)
-
-
-async def test_a_stream_that_has_ended_leaves_no_task_behind(
-    emulator: Emulator, tmp_path: Path
-) -> None:
-    async with (
-        open_session_service(settings_for(tmp_path, emulator.url)) as service,
-        carried(service.server.port) as stub,
-    ):
-        await stub.GetStats(pb.GetStatsRequest(user_id="7"), timeout=10)
-        (sending,) = (task for task in asyncio.all_tasks() if "_consume_request" in str(task))
-        await service.server.drain()
-        async with asyncio.timeout(10):
-            await asyncio.wait((sending,))

@@ -34,6 +34,7 @@ from tests.postgres_support import PostgresServer
 from tests.support import Emulator, eventually, open_session_service, settings_for
 
 NAME = "services.example:{}"
+FIRST: Any = {"return_when": asyncio.FIRST_COMPLETED}
 
 
 @contextlib.asynccontextmanager
@@ -163,6 +164,60 @@ async def test_a_kill_loses_what_was_in_flight_there_and_nothing_else(
             error_of(refusal, "UNAVAILABLE", 503)
         assert [one for one in answers if one.status_code != 200] == refusals
         assert len(refusals) <= 8
+
+
+async def test_of_what_was_in_flight_when_one_dies_reads_are_made_again_and_creates_never() -> None:
+    begun = asyncio.Event()
+
+    async def hang(_: object) -> pb.GetSessionResponse:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets it")
+
+    dying, other = FakeService({"GetSession": hang, "CreateSession": hang}), FakeService()
+    async with other.serve():
+        for method, request in (
+            ("GetSession", pb.GetSessionRequest(user_id="7")),
+            ("CreateSession", pb.CreateSessionRequest(user_id="7")),
+        ):
+            begun.clear()
+            async with contextlib.AsyncExitStack() as life:
+                await life.enter_async_context(dying.serve())
+                async with before(dying.port, other.port) as opened:
+                    await connected(opened, 2)
+                    stub = SessionServiceStub(opened.carried)
+                    while not begun.is_set():  # it is somebody's turn
+                        call = asyncio.ensure_future(getattr(stub, method)(request, timeout=60))
+                        await asyncio.wait((call, asyncio.ensure_future(begun.wait())), **FIRST)
+                    other.calls.clear()
+                    await life.aclose()
+                    if method == "GetSession":
+                        await call
+                        assert len(other.calls) == 1
+                    else:
+                        with pytest.raises(grpc.aio.AioRpcError) as failure:
+                            await call
+                        assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+                        assert other.calls == []
+
+
+async def test_what_a_service_that_drains_has_not_begun_is_made_elsewhere(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    other = FakeService()
+    async with (
+        open_session_service(settings_for(tmp_path, emulator.url)) as draining,
+        other.serve(),
+        before(draining.server.port, other.port) as opened,
+    ):
+        await connected(opened, 2)
+        for stream in draining.server._call_streams._streams:
+            stream._draining = True  # which it has not said yet
+        stub = SessionServiceStub(opened.carried)
+        for _ in range(3):
+            await stub.CreateSession(pb.CreateSessionRequest(user_id="7"), timeout=10)
+    assert len(other.calls) == 3
+    assert await emulator.requests("sessions.create") == []
 
 
 async def test_one_that_never_answers_is_asked_nothing_while_another_is_there() -> None:
