@@ -9,14 +9,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
+import structlog
 from google.rpc import status_pb2
 
 from protos.chatkit.v1 import call_stream_service_pb2 as pb
-from protos.chatkit.v1.errors import STATUS_DETAILS_KEY
+from protos.chatkit.v1.errors import STATUS_DETAILS_KEY, details_of
 
 _MAX_MESSAGE_BYTES = 256 * 1024
 """Of calls that travel together; a single one may be larger. The service takes 1 MiB."""
+_MAX_TIMEOUT_MS = 2**32 - 1
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+log = structlog.get_logger()
 
 
 class CallError(grpc.aio.AioRpcError):
@@ -34,6 +38,15 @@ class CallError(grpc.aio.AioRpcError):
         self.not_begun = not_begun
         """Whether it is certain that nothing was done for the call."""
 
+    def again(self, not_begun: bool) -> "CallError":
+        """Returns the same for another call."""
+        return CallError(
+            self.code(),
+            self.details() or "",
+            tuple(self.trailing_metadata()),
+            not_begun=not_begun,
+        )
+
     @property
     def is_broken(self) -> bool:
         """Whether the service has said nothing, as the stream ended before."""
@@ -49,90 +62,99 @@ class CallStream:
         on_confirmed: Callable[[], None],
     ) -> None:
         self._on_confirmed = on_confirmed
-        self.takes_calls = True
-        self.is_confirmed = False
-        """Whether the service has said anything yet. Calls wait for that: gRPC takes them from us
-        before it has a connection, and then nobody could tell whether they were begun."""
+        self._is_confirmed = False
+        self._is_ending = False
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._calls: list[pb.Call] = []
+        self._unsent: dict[int, pb.Call] = {}
         self._cancelled: list[int] = []
         self._changed = asyncio.Event()
         self._rpc = carry(self._requests())
 
+    @property
+    def takes_calls(self) -> bool:
+        """Not before the service has said anything: gRPC takes calls from us before it has a
+        connection, and then nobody could tell whether they were begun."""
+        return self._is_confirmed and not self._is_ending
+
     async def call(self, message: pb.Call, deadline: float) -> bytes:
         """Returns the serialized response to a call, until a time of the event loop.
 
-        Gives the call its id and what time is left. Raises CallError.
+        Only while the stream takes calls. Gives the call its id and what time is left. Raises
+        CallError.
         """
-        message.timeout_ms = max(1, round((deadline - self._loop.time()) * 1000))
+        remaining_ms = (deadline - self._loop.time()) * 1000
+        message.timeout_ms = round(min(max(1, remaining_ms), _MAX_TIMEOUT_MS))
         message.id = next(self._ids)
         outcome: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[message.id] = outcome
-        self._calls.append(message)
+        self._unsent[message.id] = message
         self._changed.set()
         limit = self._loop.call_at(deadline, _expire, outcome)
         try:
             return await outcome
         finally:
             limit.cancel()
-            if self._waiting.pop(message.id, None):  # nobody has answered
+            nobody_answered = self._waiting.pop(message.id, None)
+            if not self._unsent.pop(message.id, None) and nobody_answered:
                 self._cancelled.append(message.id)
             self._changed.set()
 
     async def read(self) -> CallError:
         """Settles calls until the stream ends, and returns what ended it.
 
-        Calls that are left then have failed as UNAVAILABLE, whatever gRPC calls it.
+        Calls that are left then have failed, too.
         """
-        said, is_clean = "The stream has ended", False
+        end, is_clean = CallError(grpc.StatusCode.UNAVAILABLE, "The stream has ended"), False
         try:
             async for response in self._rpc:
-                if not self.is_confirmed:
-                    self.is_confirmed = True
-                    self._changed.set()
-                    self._on_confirmed()
                 if response.draining:
-                    self.takes_calls = False
+                    self._is_ending = True
+                if not self._is_confirmed:
+                    self._is_confirmed = True
+                    self._on_confirmed()
                 for outcome in response.outcomes:
                     self._settle(outcome)
             is_clean = True  # the service has not even read what it has not answered
         except grpc.aio.AioRpcError as error:
-            said = f"{error.code().name}: {error.details()}"
+            end = _end(error)
+        except Exception as error:
+            log.exception("defect", method="Carry")
+            end = CallError(grpc.StatusCode.UNAVAILABLE, repr(error))
         finally:
-            self.takes_calls = False
+            self._is_ending = True
             self._rpc.cancel()
-            unsent = {call.id for call in self._calls}
             for call_id, waiting in self._waiting.items():
                 if not waiting.done():
-                    waiting.set_exception(_broken(said, not_begun=is_clean or call_id in unsent))
+                    waiting.set_exception(end.again(is_clean or call_id in self._unsent))
             self._waiting.clear()
-        return _broken(said, not_begun=True)
+        return end.again(not_begun=True)
 
     def retire(self) -> None:
         """Takes no more calls, and ends the stream with the last of those that there are."""
-        self.takes_calls = False
+        self._is_ending = True
         self._changed.set()
 
     async def _requests(self) -> AsyncIterator[pb.CarryRequest]:
-        while self.takes_calls or self._waiting:
+        while not self._is_ending or self._waiting:
             await self._changed.wait()
             self._changed.clear()
-            while self.is_confirmed and (self._calls or self._cancelled):
+            while self._unsent or self._cancelled:
                 # What is asked during a write goes together.
                 yield self._next_request()
 
     def _next_request(self) -> pb.CarryRequest:
-        size, count = 0, 0
-        for call in self._calls:
-            size += len(call.request)
-            if count and size > _MAX_MESSAGE_BYTES:
-                break
-            count += 1
-        request = pb.CarryRequest(calls=self._calls[:count], cancelled=self._cancelled)
-        del self._calls[:count]
+        request = pb.CarryRequest(cancelled=self._cancelled)
         self._cancelled.clear()
+        size = 0
+        for call in self._unsent.values():
+            size += call.ByteSize()
+            if request.calls and size > _MAX_MESSAGE_BYTES:
+                break
+            request.calls.append(call)
+        for call in request.calls:
+            del self._unsent[call.id]
         return request
 
     def _settle(self, outcome: pb.Outcome) -> None:
@@ -144,14 +166,17 @@ class CallStream:
             return
         status = status_pb2.Status.FromString(outcome.status)
         trailing = ((STATUS_DETAILS_KEY, outcome.status),)
-        error = CallError(
-            _CODES[status.code], status.message, trailing, not_begun=outcome.not_begun
-        )
+        code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+        error = CallError(code, status.message, trailing, not_begun=outcome.not_begun)
         waiting.set_exception(error)
 
 
-def _broken(said: str, *, not_begun: bool) -> CallError:
-    return CallError(grpc.StatusCode.UNAVAILABLE, said, not_begun=not_begun)
+def _end(error: grpc.aio.AioRpcError) -> CallError:
+    """Returns the service's own words, if it has refused the stream, else UNAVAILABLE."""
+    if details_of(error) is None:
+        said = f"{error.code().name}: {error.details()}"
+        return CallError(grpc.StatusCode.UNAVAILABLE, said)
+    return CallError(error.code(), error.details() or "", tuple(error.trailing_metadata()))
 
 
 def _expire(outcome: asyncio.Future[bytes]) -> None:

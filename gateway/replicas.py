@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 import grpc
+import structlog
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
@@ -26,6 +27,8 @@ from runtime import tls
 
 _RETRY_SECONDS = 0.1
 """Between two attempts to open a stream; gRPC itself connects less often."""
+_REFUSED_SECONDS = 2.0
+"""The same where the service has refused us: each attempt is a line in its log."""
 _PATIENCE_SECONDS = 0.7
 """How long a call waits for a service where there is none, as while one is restarted; longer than
 gRPC waits between attempts to connect, so that one that has just come is found."""
@@ -35,6 +38,8 @@ _LOOK_SECONDS = 2.0
 """How often names are resolved and certificates looked at."""
 _RESOLVE_SECONDS = 5.0
 
+log = structlog.get_logger()
+
 Build: TypeAlias = Callable[[grpc.aio.Channel], Any]
 
 
@@ -42,11 +47,11 @@ class Connection:
     """A channel to one service, and the stream of the unary calls to it."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, metadata: Metadata, changed: asyncio.Event
+        self, channel: grpc.aio.Channel, metadata: Metadata, tell: Callable[[], None]
     ) -> None:
-        """Sets and clears `changed` whenever there may be somebody to call who was not before."""
+        """Calls `tell` whenever calls are taken that were not before, and when a stream ended."""
         self._channel = channel
-        self._changed = changed
+        self._tell = tell
         self._metadata = metadata
         self._methods: dict[Build, Any] = {}
         self._carry = CallStreamServiceStub(channel).Carry
@@ -55,11 +60,8 @@ class Connection:
         self.stream = self._open()
         self.end = CallError(grpc.StatusCode.UNAVAILABLE, "Not connected")
         """Of the stream before, and the reason why there is none."""
-        self._keeping = asyncio.create_task(self._keep())
-
-    @property
-    def is_alive(self) -> bool:
-        return self.stream.takes_calls and self.stream.is_confirmed
+        self.keeping = asyncio.create_task(self._keep())
+        """Goes on until it is retired and has ended."""
 
     def method(self, build: Build) -> Any:
         """Returns a method of gRPC's on this channel, made once."""
@@ -75,7 +77,7 @@ class Connection:
 
     async def close(self) -> None:
         """Ends everything at once."""
-        tasks = {self._keeping, *self._reading}
+        tasks = {self.keeping, *self._reading}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -88,19 +90,16 @@ class Connection:
         self._read = asyncio.create_task(stream.read())
         self._reading.add(self._read)
         self._read.add_done_callback(self._reading.discard)
-        self._tell()
         return stream
-
-    def _tell(self) -> None:
-        self._changed.set()
-        self._changed.clear()
 
     async def _keep(self) -> None:
         while not self._retired:
             await asyncio.wait((self._read,), timeout=_STREAM_SECONDS)
             if self._read.done():
                 self.end = self._read.result()
-                await asyncio.sleep(_RETRY_SECONDS * random.uniform(0.5, 1))
+                self._tell()
+                pause = _RETRY_SECONDS if self.end.is_broken else _REFUSED_SECONDS
+                await asyncio.sleep(pause * random.uniform(0.5, 1))
             if not self._retired:
                 self.stream.retire()
                 self.stream = self._open()
@@ -119,6 +118,7 @@ class Replicas:
         self._watched = watched
         self._metadata = metadata
         self._connections: dict[str, Connection] = {}
+        self._leaving: set[Connection] = set()
         self._changed = asyncio.Event()
         self._turn = 0
 
@@ -143,7 +143,9 @@ class Replicas:
 
     def _method(self, build: Build) -> Any:
         def call(*request: Any, timeout: float, metadata: Metadata = ()) -> Any:
-            method = self._in_turn()[0].method(build)
+            # Where none is alive, gRPC says why.
+            connection = self._next() or next(iter(self._connections.values()))
+            method = connection.method(build)
             return method(*request, timeout=timeout, metadata=(*metadata, *self._metadata))
 
         return call
@@ -152,7 +154,7 @@ class Replicas:
         """Waits until a service is there, no longer than a unary call does."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + _PATIENCE_SECONDS
-        while not any(one.is_alive for one in self._connections.values()):
+        while not any(one.stream.takes_calls for one in self._connections.values()):
             if not await self._something_changes(give_up):
                 return
 
@@ -164,21 +166,20 @@ class Replicas:
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         give_up = deadline - timeout_seconds + min(_PATIENCE_SECONDS, timeout_seconds)
         while True:
-            for connection in self._in_turn():
-                failure = connection.end
-                if not connection.stream.takes_calls:
-                    continue
+            if connection := self._next():
                 try:
                     return await connection.stream.call(message, deadline)
                 except CallError as error:
                     if not (error.not_begun or (safe and error.is_broken)):
                         raise
-                    failure = error
-            if not await self._something_changes(give_up):
-                raise failure
+            elif not await self._something_changes(give_up):
+                raise next(iter(self._connections.values())).end.again(not_begun=True)
 
     async def _something_changes(self, until: float) -> bool:
-        """Waits for a stream to be opened or confirmed. Returns False where none is until then."""
+        """Waits for a service to come or go. Returns False where none does until then, or where
+        all refuse us, as that is not going to change soon."""
+        if not any(one.end.is_broken for one in self._connections.values()):
+            return False
         try:
             async with asyncio.timeout_at(until):
                 await self._changed.wait()
@@ -186,14 +187,15 @@ class Replicas:
             return False
         return True
 
-    def _in_turn(self) -> list[Connection]:
-        """Returns the connections, another one first each time, and those that are alive first."""
-        connections = list(self._connections.values())
-        self._turn = (self._turn + 1) % len(connections)
-        connections = connections[self._turn :] + connections[: self._turn]
-        # Sorting keeps the order of equals. Confirmed ones are alive; of others nothing is known.
-        connections.sort(key=lambda one: (not one.stream.takes_calls, not one.stream.is_confirmed))
-        return connections
+    def _next(self) -> Connection | None:
+        """Returns one that takes calls, another each time; None where there is none."""
+        alive = [one for one in self._connections.values() if one.stream.takes_calls]
+        self._turn += 1
+        return alive[self._turn % len(alive)] if alive else None
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed.clear()
 
     async def follow(self) -> None:
         """Follows names and certificates, for ever."""
@@ -201,7 +203,10 @@ class Replicas:
             await asyncio.sleep(_LOOK_SECONDS)
             renewed = self._watched is not None and self._watched.renewed() is not None
             if renewed or any(_is_name(host) for host, _, _ in self._targets):
-                await self.look(anew=renewed)
+                try:
+                    await self.look(anew=renewed)
+                except Exception:  # as it is the last time that anybody looks
+                    log.exception("defect", method="look")
 
     async def look(self, *, anew: bool = False) -> None:
         """Connects to where the names lead now, and leaves where they do not lead any more.
@@ -218,16 +223,22 @@ class Replicas:
                 found |= dict.fromkeys(self._connections or (f"{host}:{port}",), connect)
         for address in list(self._connections):
             if anew or address not in found:
-                self._connections.pop(address).retire()
+                self._leave(self._connections.pop(address))
         pem = self._watched.pem if self._watched else None
         for address, connect in found.items():
             if address not in self._connections:
                 self._connections[address] = Connection(
-                    connect(address, pem), self._metadata, self._changed
+                    connect(address, pem), self._metadata, self._tell
                 )
 
+    def _leave(self, connection: Connection) -> None:
+        self._leaving.add(connection)
+        connection.keeping.add_done_callback(lambda _: self._leaving.discard(connection))
+        connection.retire()
+
     async def close(self) -> None:
-        await asyncio.gather(*(one.close() for one in self._connections.values()))
+        connections = (*self._connections.values(), *self._leaving)
+        await asyncio.gather(*(one.close() for one in connections))
 
 
 class _Carried:

@@ -5,24 +5,26 @@ every call, some 400 µs on both sides together, is done once for as many as com
 """
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from protos.chatkit.v1 import call_stream_service_pb2 as pb
 from protos.chatkit.v1 import call_stream_service_pb2_grpc as pb_grpc
 from protos.chatkit.v1.errors import STATUS_DETAILS_KEY
 from session_service.errors import Unavailable
-from session_service.interceptors import refuse, status_of
+from session_service.interceptors import refuse, status_of, write
 from session_service.limits import MAX_RESPONSE_BYTES
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Of outcomes that travel together; a single one may be larger. Far below what clients take."""
 _MAX_CALLS = 10_000
-"""In flight on one stream; no more are read until some have ended."""
+"""In flight on one stream or ended and not told; no more are read until some have been told."""
 
 RpcMethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[pb.CarryRequest, pb.CarryResponse]"
@@ -71,12 +73,14 @@ class _Stream:
         self._admits = admits
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._calls: dict[int, asyncio.Task[pb.Outcome]] = {}
         self._outcomes: list[pb.Outcome] = []
         self._draining = False
         self._told = False
         """Whether the caller knows that we are there, or draining."""
         self._ended = False
+        self._problem = ""
+        """With what the caller has sent, for which its stream ends."""
         self._changed = asyncio.Event()
         self._changed.set()
         self._room = asyncio.Event()
@@ -93,6 +97,8 @@ class _Stream:
                 self._changed.clear()
                 while self._outcomes or not self._told:  # what ends during a write goes together
                     await self._write()
+            if self._problem:
+                await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, self._problem)
         finally:
             reading.cancel()
             for task in self._calls.values():
@@ -111,42 +117,53 @@ class _Stream:
         message = pb.CarryResponse(outcomes=self._outcomes[:count], draining=self._draining)
         del self._outcomes[:count]
         self._told = True
-        await self._context.write(message)
+        self._room.set()
+        await write(self._context, message)
 
     async def _read(self, requests: AsyncIterator[pb.CarryRequest]) -> None:
         try:
             async for request in requests:
                 for call in request.calls:
-                    self._calls[call.id] = asyncio.create_task(self._carry(call))
+                    while len(self._calls) + len(self._outcomes) >= _MAX_CALLS:
+                        self._room.clear()
+                        await self._room.wait()
+                    if call.id in self._calls:
+                        self._problem = "Ids of calls must be unique"
+                        return
+                    self._begin(call)
                 for call_id in request.cancelled:
                     if task := self._calls.get(call_id):
                         task.cancel()
-                while len(self._calls) > _MAX_CALLS:
-                    self._room.clear()
-                    await self._room.wait()
+        except DecodeError:
+            self._problem = "Not a valid protobuf message"
         finally:
             self._ended = True
             self._changed.set()
 
-    async def _carry(self, call: pb.Call) -> None:
-        limit = (
-            self._loop.call_later(call.timeout_ms / 1000, self._calls[call.id].cancel)
-            if call.timeout_ms
-            else None
-        )
-        try:
-            outcome = pb.Outcome(id=call.id, response=await self._response(call))
-        except _Aborted as aborted:
-            outcome = pb.Outcome(
-                id=call.id, status=aborted.status, not_begun=aborted.before_it_began
-            )
-        finally:
-            if limit:
-                limit.cancel()
-            del self._calls[call.id]
-            self._room.set()
-            self._changed.set()
+    def _begin(self, call: pb.Call) -> None:
+        task = self._loop.create_task(self._outcome(call))
+        self._calls[call.id] = task
+        # Not in the task: one that is cancelled before it has begun never runs.
+        task.add_done_callback(functools.partial(self._end, call.id))
+
+    def _end(self, call_id: int, task: asyncio.Task[pb.Outcome]) -> None:
+        del self._calls[call_id]
+        # Every call has an outcome, so that whatever has none was not begun.
+        outcome = _failed(call_id, grpc.StatusCode.CANCELLED) if task.cancelled() else task.result()
         self._outcomes.append(outcome)
+        self._changed.set()
+
+    async def _outcome(self, call: pb.Call) -> pb.Outcome:
+        try:
+            async with asyncio.timeout(call.timeout_ms / 1000 if call.timeout_ms else None):
+                return pb.Outcome(id=call.id, response=await self._response(call))
+        except _Aborted as aborted:
+            return pb.Outcome(id=call.id, status=aborted.status, not_begun=aborted.before_it_began)
+        except TimeoutError:
+            return _failed(call.id, grpc.StatusCode.DEADLINE_EXCEEDED)
+        except Exception:  # around the interceptor, such as a response that cannot be serialized
+            log.exception("defect", method=call.method)
+            return _failed(call.id, grpc.StatusCode.INTERNAL)
 
     async def _response(self, call: pb.Call) -> bytes:
         context = _CallContext(call, self._context)
@@ -183,8 +200,8 @@ class _CallContext:
         self._began = self._loop.time()
 
     def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
-        # Who calls, the stream says.
-        return (*(self._stream.invocation_metadata() or ()), *self._call.metadata.items())
+        # The last of a name counts: who calls, the stream says.
+        return (*self._call.metadata.items(), *(self._stream.invocation_metadata() or ()))
 
     def peer(self) -> str:
         return self._stream.peer()
@@ -211,6 +228,11 @@ class _CallContext:
                 raise _Aborted(value)
         status = status_pb2.Status(code=code.value[0], message=details)
         raise _Aborted(status.SerializeToString())
+
+
+def _failed(call_id: int, code: grpc.StatusCode) -> pb.Outcome:
+    status = status_pb2.Status(code=code.value[0], message=code.name)
+    return pb.Outcome(id=call_id, status=status.SerializeToString())
 
 
 class Handlers:

@@ -55,7 +55,7 @@ STATUS_CODES = {
 
 REQUEST_ID_KEY = "x-request-id"
 _CARRIER = "/chatkit.v1.CallStreamService/Carry"
-"""Not a call, but what calls come on; each is wrapped by itself."""
+"""Not a call, but what calls come on, from known callers; each is wrapped by itself."""
 _DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the session service"
 
 log = structlog.get_logger()
@@ -104,9 +104,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith("/grpc.health.") or method == _CARRIER:
+        if handler is None or method.startswith("/grpc.health."):
             return handler
-        if not method.startswith("/chatkit.v1."):
+        if method == _CARRIER or not method.startswith("/chatkit.v1."):
             return self._for_known_callers(handler, handler_call_details)
         if not self.admits():
             _, build = _BUILD[handler.request_streaming, handler.response_streaming]
@@ -130,11 +130,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _for_known_callers(self, handler: "Handler", details: grpc.HandlerCallDetails) -> "Handler":
         try:
             self._callers.check_token(dict(details.invocation_metadata or ()))
-        except Unauthenticated as error:
-            status = status_of(error)
+        except Unauthenticated:
 
             async def refuse(_: Any, context: Context) -> None:
-                await context.abort(status.code, status.details, status.trailing_metadata or ())
+                try:
+                    self._callers.admit(dict(context.invocation_metadata() or ()), context)
+                except Unauthenticated as error:  # and the log has it
+                    status = status_of(error)
+                    await context.abort(status.code, status.details, status.trailing_metadata or ())
 
             # Of this kind, as it waits for no message, whatever the client means to send.
             return grpc.stream_stream_rpc_method_handler(refuse)
@@ -158,7 +161,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     return
                 try:
                     async for response in responses:
-                        await _write(context, response)
+                        await write(context, response)
                 finally:
                     await _close(responses)
 
@@ -235,7 +238,8 @@ async def refuse(_: Any, context: Context) -> NoReturn:
     raise AssertionError("abort raises")
 
 
-async def _write(context: Context, response: Any) -> None:
+async def write(context: Context, response: Any) -> None:
+    """Raises CancelledError where the caller has gone."""
     try:
         await context.write(response)
     except grpc.aio.InternalError:  # the caller has gone, and the cancel of this is on its way

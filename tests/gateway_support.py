@@ -166,6 +166,7 @@ class FakeService:
     answers: dict[str, Answer] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     port: int = 0
+    host: str = "127.0.0.1"
     conversations: FakeConversations | None = None
     """None is what a service in hosted mode has."""
     health: health_aio.HealthServicer = field(default_factory=health_aio.HealthServicer)
@@ -220,7 +221,7 @@ class FakeService:
                 [grpc.method_handlers_generic_handler("chatkit.v1.ConversationService", handlers)]
             )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-        address = f"127.0.0.1:{self.port}"
+        address = f"{self.host}:{self.port}"
         if identity is None:
             self.port = server.add_insecure_port(address)
         else:

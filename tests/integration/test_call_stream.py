@@ -2,20 +2,28 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
+from google.rpc import status_pb2
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from gateway.replicas import open_replicas
 from protos.chatkit.v1 import call_stream_service_pb2 as pb_stream
 from protos.chatkit.v1 import session_service_pb2 as pb
-from protos.chatkit.v1.call_stream_service_pb2_grpc import CallStreamServiceStub
+from protos.chatkit.v1.call_stream_service_pb2_grpc import (
+    CallStreamServiceStub,
+    add_CallStreamServiceServicer_to_server,
+)
 from protos.chatkit.v1.errors import details_of
 from protos.chatkit.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.gateway_support import gateway_settings
+from session_service import call_stream
+from tests.gateway_support import FakeService, gateway_settings
 from tests.support import (
     Emulator,
     SessionService,
@@ -241,3 +249,130 @@ async def test_the_end_of_the_requests_waits_for_their_outcomes(
     method = "/chatkit.v1.SessionService/CreateSession"
     (outcome,) = await carry(service, pb_stream.Call(id=1, method=method, request=request))
     assert pb.CreateSessionResponse.FromString(outcome.response).client_secret
+
+
+CREATE = "/chatkit.v1.SessionService/CreateSession"
+
+
+def create_call(call_id: int, **fields: Any) -> pb_stream.Call:
+    return pb_stream.Call(id=call_id, method=CREATE, request=create().SerializeToString(), **fields)
+
+
+def code_of(outcome: pb_stream.Outcome) -> int:
+    return int(status_pb2.Status.FromString(outcome.status).code)
+
+
+async def test_a_call_that_is_cancelled_before_it_begins_leaves_nothing_behind(
+    service: SessionService, emulator: Emulator
+) -> None:
+    request = pb_stream.CarryRequest(calls=[create_call(1)], cancelled=[1])
+    stream = CallStreamServiceStub(service.channel).Carry(iter([request]), timeout=10)
+    outcomes = [outcome async for message in stream for outcome in message.outcomes]
+    assert [code_of(one) for one in outcomes] == [grpc.StatusCode.CANCELLED.value[0]]
+    assert await emulator.requests("sessions.create") == []
+
+
+async def test_a_call_whose_time_is_over_has_an_outcome_that_says_so(
+    service: SessionService, emulator: Emulator
+) -> None:
+    await emulator.fail("sessions.create", kind="hang", times=1)
+    (outcome,) = await carry(service, create_call(1, timeout_ms=1))
+    assert code_of(outcome) == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert not outcome.not_begun
+
+
+async def test_an_id_that_is_in_use_ends_the_stream(
+    service: SessionService, emulator: Emulator
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await carry(service, create_call(0), create_call(0))
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(await emulator.requests("sessions.create")) == 1
+
+
+async def test_bytes_that_are_no_message_end_the_stream(service: SessionService) -> None:
+    method = "/chatkit.v1.CallStreamService/Carry"
+    open_stream: Any = service.channel.stream_stream(method)
+    stream = open_stream(iter([b"\xff\xff"]), timeout=10)
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        _ = [message async for message in stream]
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_who_reads_no_outcomes_is_not_read_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits to be told is bounded, however much is asked for."""
+    monkeypatch.setattr(call_stream, "_MAX_CALLS", 20)
+    begun = 0
+
+    async def large(*_: object) -> bytes:
+        nonlocal begun
+        begun += 1
+        return bytes(call_stream.MAX_MESSAGE_BYTES)
+
+    async def requests() -> AsyncIterator[pb_stream.CarryRequest]:
+        for number in itertools.count():
+            calls = [pb_stream.Call(id=number * 50 + step, method="/large") for step in range(50)]
+            yield pb_stream.CarryRequest(calls=calls)
+
+    server = grpc.aio.server()
+    servicer = call_stream.CallStreamServicer({"/large": large})
+    add_CallStreamServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stream = CallStreamServiceStub(channel).Carry(requests())
+        await stream.initial_metadata()
+        (inner,) = servicer._streams
+
+        async def stands_still() -> bool:
+            before = begun
+            await asyncio.sleep(0.1)
+            return begun == before and len(inner._outcomes) >= 19
+
+        await eventually(stands_still)
+        assert len(inner._calls) + len(inner._outcomes) <= 20
+        unread = begun
+        async for _ in stream:  # as soon as it is read from, it goes on
+            if begun > 2 * unread:
+                break
+        stream.cancel()
+    await server.stop(None)
+
+
+async def test_a_response_that_cannot_be_sent_is_our_defect_and_has_an_outcome() -> None:
+    fake = FakeService(answers={"GetStats": pb.GetStatsResponse()})
+    fake.answers["GetStats"] = cast(Any, object())  # nothing that can be serialized
+    async with fake.serve(), carried(fake.port) as stub:
+        with capture_logs() as log, pytest.raises(grpc.aio.AioRpcError) as failure:
+            await stub.GetStats(pb.GetStatsRequest(user_id="7"), timeout=10)
+    assert failure.value.code() is grpc.StatusCode.INTERNAL
+    assert [line["event"] for line in log] == ["defect"]
+
+
+async def test_without_a_token_nothing_is_carried(emulator: Emulator, tmp_path: Path) -> None:
+    settings = settings_for(
+        tmp_path,
+        emulator.url,
+        session_service_token=(SecretStr("gateway:the-token-of-the-gateway"),),
+    )
+    async with open_session_service(settings) as service:
+        with refused("UNAUTHENTICATED"):
+            await carry(service, pb_stream.Call(id=1, method="/nothing"))
+        # Nor does a token of a call's own, on a stream of somebody else's, change who calls.
+        sent = (("authorization", "Bearer the-token-of-the-gateway"),)
+        call = create_call(1, metadata={"authorization": "Bearer another", "user-agent": "x"})
+        stream = CallStreamServiceStub(service.channel).Carry(
+            iter([pb_stream.CarryRequest(calls=[call])]), metadata=sent
+        )
+        (outcome,) = [outcome async for message in stream for outcome in message.outcomes]
+        assert outcome.HasField("response")
+        async with carried(service.server.port) as stub:
+            with capture_logs() as log, refused("UNAUTHENTICATED") as refusal:
+                await stub.CreateSession(create(), timeout=10)
+            assert refusal.details.metadata["cause"] == "service_token"
+            assert [line["event"] for line in log] == ["caller refused"]
+
+
+async def test_no_timeout_is_too_long(stub: "SessionServiceAsyncStub") -> None:
+    for timeout in (10.0**9, float("inf")):
+        assert await stub.GetStats(pb.GetStatsRequest(user_id="7"), timeout=timeout)
