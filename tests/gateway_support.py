@@ -256,7 +256,7 @@ def gateway_settings(**values: Any) -> Settings:
 
 
 def token(user: object = 7, **claims: object) -> str:
-    return jwt.encode({"userId": user, "exp": int(time.time()) + 600, **claims}, SECRET)
+    return jwt.encode({"userId": user, "exp": int(time.time()) + 24 * 3600, **claims}, SECRET)
 
 
 @contextlib.asynccontextmanager

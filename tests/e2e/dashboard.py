@@ -38,7 +38,7 @@ STATE_VARIABLES = {
 
 def token_of(user: object, **claims: object) -> str:
     now = int(time.time())
-    return jwt.encode({"userId": user, "iat": now, "exp": now + 600, **claims}, SECRET)
+    return jwt.encode({"userId": user, "iat": now, "exp": now + 24 * 3600, **claims}, SECRET)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ async def create(dashboard: Dashboard, **body: Any) -> httpx.Response:
 
 
 NOBODY: list[object] = [True, None, {}, [], 7.5, "", "x" * 257]
-LATER = int(time.time()) + 600
+LATER = int(time.time()) + 24 * 3600
 AUTHORIZATIONS = {
     "none": "",
     "another scheme": "Basic dTpw",

@@ -38,7 +38,7 @@ def published(key: Key, kid: str | None, **others: str) -> dict[str, Any]:
 
 
 def signed(key: Key, kid: str | None, algorithm: str = "RS256", **claims: object) -> str:
-    payload = {"sub": "7", "exp": int(time.time()) + 600, **claims}
+    payload = {"sub": "7", "exp": int(time.time()) + 24 * 3600, **claims}
     return jwt.encode(payload, key, algorithm, headers={"kid": kid} if kid else None)
 
 

@@ -36,7 +36,7 @@ def signed(payload: object, header: object = None, key: bytes = SECRET.encode())
 
 def claims(**others: object) -> dict[str, object]:
     now = int(time.time())
-    return {"userId": 7, "iat": now, "exp": now + 600, **others}
+    return {"userId": 7, "iat": now, "exp": now + 24 * 3600, **others}
 
 
 async def caller_of(token: str, **settings: Any) -> Caller:
@@ -159,7 +159,7 @@ async def test_without_a_secret_no_shared_secret_counts() -> None:
         {"exp": None},
         {"exp": [9_999_999_999]},
         {"exp": True},
-        {"exp": str(int(time.time()) + 600)},
+        {"exp": str(int(time.time()) + 24 * 3600)},
         {"exp": {}},
         {"nbf": int(time.time()) + 24 * 60 * 60},
         {"nbf": int(time.time()) + 3600},
