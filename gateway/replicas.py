@@ -150,13 +150,14 @@ class Replicas:
 
         return call
 
-    async def alive(self) -> None:
-        """Waits until a service is there, no longer than a unary call does."""
+    async def alive(self) -> bool:
+        """Tells whether a service is there that takes calls; waits for one as a unary call does."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + _PATIENCE_SECONDS
         while not any(one.stream.takes_calls for one in self._connections.values()):
             if not await self._something_changes(give_up):
-                return
+                return False
+        return True
 
     async def carry(self, message: pb.Call, timeout_seconds: float, *, safe: bool) -> bytes:
         """Makes a unary call, again where that can do no harm. Raises CallError.

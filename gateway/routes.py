@@ -44,8 +44,8 @@ class State(TypedDict):
     sessions: "pb_grpc.SessionServiceAsyncStub"
     conversations: "pb_chat_grpc.ConversationServiceAsyncStub"
     check_health: CheckHealth
-    service_is_there: Callable[[], Awaitable[None]]
-    """Waits a little for a session service, should there be none right now."""
+    service_is_there: Callable[[], Awaitable[bool]]
+    """Tells whether a session service takes our calls; waits a little for one."""
     timeout_seconds: float
     public_url: str | None
     documentation: Documentation
@@ -169,8 +169,9 @@ async def healthz(request: Request[State]) -> Response:
 
 
 async def readyz(request: Request[State]) -> Response:
-    """Tells that the session service serves, and can use its database."""
-    await request.state["service_is_there"]()
+    """Tells that the session service serves, also us, and can use its database."""
+    if not await request.state["service_is_there"]():
+        raise APIError("UNAVAILABLE", retry_after_seconds=1)
     try:
         reply = await request.state["check_health"](
             pb_health.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT_SECONDS
