@@ -1,12 +1,16 @@
 # One file, two images: docker build --target gateway . and docker build --target session-service .
 
-FROM python:3.11-slim-bookworm AS packages
+# Python 3.11.16 of 2026-09-19, for all platforms. To take a newer one, put here what
+# `docker buildx imagetools inspect python:3.11-slim-bookworm` shows as Digest, or build with --build-arg PYTHON_IMAGE=...
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
+
+FROM $PYTHON_IMAGE AS packages
 WORKDIR /build
 COPY requirements.txt .
 RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
 
-FROM python:3.11-slim-bookworm AS base
+FROM $PYTHON_IMAGE AS base
 RUN useradd --system --uid 10001 --no-create-home chatkit
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

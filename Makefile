@@ -28,6 +28,14 @@ test: .venv/development .venv/browser ## Run all tests
 bench: .venv/development ## Measure beside FastAPI and the official ChatKit server (ARGS=--only streams)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: chaos
+chaos: .venv/development ## Let everything go wrong under load (ARGS="--only killed", ARGS=--quick)
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: soak
+soak: .venv/development ## Run both modes under load for MINUTES=10, and see whether anything grows
+	@$(BIN)/python -m tests.soak $(if $(MINUTES),--minutes '$(MINUTES)')
+
 .PHONY: lint
 lint: .venv/development ## Check style, import rules, protos, Dockerfile
 	@$(BIN)/ruff check $(CODE)

@@ -14,19 +14,32 @@ import structlog
 import uvicorn
 import uvloop
 
+from gateway.acceptor import Acceptor
 from gateway.app import create_app
 from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
 from runtime import log as logs
+from runtime.open_files import raise_open_files_limit
 from runtime.signals import StopRequest, stop_request
+from runtime.transport import split_token
 
 GRACE_SECONDS = 20.0
 """How long requests in flight may take after SIGTERM."""
 _ENDING_SECONDS = 2
 """How long those may take after that to be told so."""
 
+_KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than the 60 s of nginx and of most load balancers.
+
+Who closes first must be the client. Else its next request meets a connection that is being closed,
+and has no answer.
+"""
+
 _MIN_SECRET_BYTES = 32
 _BACKLOG = 2048
+"""Connections that wait to be accepted, at most."""
+_OTHER_FILES = 128
+"""What the process has open besides them."""
 
 log = structlog.get_logger()
 
@@ -37,19 +50,33 @@ class Server(uvicorn.Server):
     What the grace is too short for is answered before the connection is closed.
     """
 
-    def __init__(self, config: uvicorn.Config, stop: StopRequest, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        protocol: type[HTTPProtocol],
+        stop: StopRequest,
+        grace_seconds: float,
+    ) -> None:
         super().__init__(config)
+        self._protocol = protocol
         self._stop = stop
         self._grace_seconds = grace_seconds
+        self._acceptors: list[Acceptor] = []
+
+    def _connection(self) -> HTTPProtocol:
+        return self._protocol(self.config, self.server_state, self.lifespan.state)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])
         for listener in sockets or ():
+            self._acceptors.append(Acceptor(listener, self._connection))
             host, port = listener.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
             log.info("gateway listening", address=f"http://{host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
         # uvicorn cancels too, but then ends without a look at what the tasks still have to say.
         ending = asyncio.get_running_loop().call_later(self._grace_seconds, self._cancel_requests)
         try:
@@ -79,19 +106,29 @@ class Server(uvicorn.Server):
 
 async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> None:
     """Serves until it is told to stop, then drains. Exits with a message where it cannot start."""
-    listener = _listen(settings.gateway_listen)
+    open_files = raise_open_files_limit()
+    backlog = min(_BACKLOG, open_files // 8)
+
+    class Protocol(HTTPProtocol):
+        # Room for one backlog that is accepted at once, and for one of those that are turned away.
+        most_connections = max(1, open_files - 2 * backlog - _OTHER_FILES)
+        most_surplus = backlog
+
+    listener = _listen(settings.gateway_listen, backlog)
     server = Server(
         uvicorn.Config(
             create_app(settings),
-            http=HTTPProtocol,
+            http=Protocol,
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nothing here depends on where a request says it comes from
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=math.ceil(grace_seconds) + _ENDING_SECONDS,
         ),
+        Protocol,
         stop,
         grace_seconds,
     )
@@ -100,7 +137,7 @@ async def run(settings: Settings, stop: StopRequest, grace_seconds: float) -> No
         sys.exit("gateway cannot start: the reason is above")
 
 
-def _listen(address: str) -> socket.socket:
+def _listen(address: str, backlog: int) -> socket.socket:
     host, _, port = address.rpartition(":")
     try:
         family, kind, protocol, _, endpoint = socket.getaddrinfo(
@@ -110,7 +147,7 @@ def _listen(address: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(endpoint)
-        listener.listen(_BACKLOG)
+        listener.listen(backlog)
     except OSError as error:
         sys.exit(
             f"gateway cannot start: it cannot listen on {address}: {error.strerror};"
@@ -130,7 +167,10 @@ def _warn_of_short_secret(settings: Settings) -> None:
 def main(grace_seconds: float = GRACE_SECONDS) -> None:
     with stop_request() as stop:
         settings = load_settings()
-        logs.configure(settings.log_level, settings.log_format)
+        secrets = [split_token(entry)[1] for entry in settings.session_service_token]
+        if settings.jwt_secret:
+            secrets.append(settings.jwt_secret.get_secret_value())
+        logs.configure(settings.log_level, settings.log_format, secrets)
         # It warns of every form that it cannot read: who sent it is told, nobody else has to be.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         _warn_of_short_secret(settings)

@@ -12,29 +12,39 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from gateway.auth import Authenticator
-from gateway.channel import open_channel
 from gateway.client_script import create_client_script
 from gateway.config import Settings
 from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
 from gateway.middleware import CORS, Cancellation, RequestContext, SizeLimit
+from gateway.probe import probing
+from gateway.replicas import open_replicas
 from gateway.routes import ROUTES, State
+from gateway.shedding import open_shedding
 from gateway.texts import language_of
 from protos.chatkit.v1 import conversation_service_pb2_grpc, session_service_pb2_grpc
 from runtime import log as logs
+from runtime.admission import Admission
+from runtime.event_loop import watching
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings, admission: Admission | None = None) -> ASGIApp:
     """Returns the application; its lifespan opens the channel to the session service."""
+    admission = admission or Admission()
     documentation = create_documentation()
     client_script = create_client_script()
+
+    def with_cors(app: ASGIApp) -> ASGIApp:
+        return CORS(app, settings.cors_allow_origins)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with (
-            open_channel(settings.session_service_target) as channel,
+            open_replicas(settings) as replicas,
             open_key_set(settings.jwt_jwks_url) as keys,
+            probing(replicas.channel, admission) as probe,
+            watching(admission, probe.delay),
         ):
             yield State(
                 authenticator=Authenticator(
@@ -45,14 +55,18 @@ def create_app(settings: Settings) -> ASGIApp:
                     user_claim=settings.jwt_user_claim,
                     admin_user_ids=settings.admin_user_ids,
                 ),
-                sessions=session_service_pb2_grpc.SessionServiceStub(channel),
-                conversations=conversation_service_pb2_grpc.ConversationServiceStub(channel),
+                sessions=session_service_pb2_grpc.SessionServiceStub(replicas.carried),
+                conversations=conversation_service_pb2_grpc.ConversationServiceStub(
+                    replicas.channel
+                ),
                 # types-grpcio-health-checking does not know the calls of its stub.
-                check_health=health_pb2_grpc.HealthStub(channel).Check,  # type: ignore[attr-defined]
+                check_health=health_pb2_grpc.HealthStub(replicas.channel).Check,  # type: ignore[attr-defined]
+                service_is_there=replicas.alive,
                 timeout_seconds=settings.chatkit_timeout_seconds,
                 public_url=settings.gateway_public_url,
                 documentation=documentation,
                 client_script=client_script,
+                shedding=await open_shedding(admission, settings.cors_allow_origins, with_cors),
             )
 
     app = Starlette(
@@ -67,7 +81,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     # Around Starlette, not in it: its own answer to a crash comes from outside its middleware.
-    return RequestContext(CORS(Cancellation(app), settings.cors_allow_origins))
+    return RequestContext(with_cors(Cancellation(app)))
 
 
 def _on_api_error(request: Request, error: Exception) -> Response:

@@ -134,7 +134,8 @@ class _Ending:
         code = _at_once(call.code())
         if code is not grpc.StatusCode.OK:
             trailing = _at_once(call.trailing_metadata())
-            error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing)
+            details = _at_once(call.details())
+            error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
             if code is not grpc.StatusCode.INTERNAL or details_of(error):
                 self.error = error
 
@@ -207,8 +208,7 @@ def _headers(head: pb.ReadAttachmentHead) -> list[tuple[bytes, bytes]]:
         "Content-Disposition": (
             f"{disposition}; filename=\"{ascii_name}\"; filename*=UTF-8''{encoded_name}"
         ),
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
         "Cache-Control": "private, no-store",
         "Cross-Origin-Resource-Policy": "cross-origin",  # an <img> in the dashboard shows it
     }

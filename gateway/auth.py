@@ -14,6 +14,8 @@ from gateway.jwks import KeySet
 
 _MAX_TOKEN_LENGTH = 8 * 1024
 _MAX_USER_ID_LENGTH = 256
+_TOKEN = re.compile(r"[\w=-]+\.[\w=-]+\.[\w=-]+", re.ASCII)
+"""A signed token in compact form (RFC 7515, 3.1); an encrypted one has five parts."""
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 """What JSON can say, but neither UTF-8 nor every database can hold."""
 _CLIENT_SECRET = re.compile(r"[\x21-\x7e]{1,512}")
@@ -44,6 +46,8 @@ def effective_user(caller: Caller, named: object) -> str:
 
     Raises APIError: INVALID_ARGUMENT for what is no user id, PERMISSION_DENIED.
     """
+    if isinstance(named, float) and named.is_integer():
+        named = int(named)  # JSON knows numbers alone: 7.0 is an integer, as JSON Schema has it
     user_id = user_id_of(named)
     if user_id is None:
         raise APIError("INVALID_ARGUMENT", "userId")
@@ -91,7 +95,9 @@ class Authenticator:
         """
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
-        if scheme.lower() != "bearer" or not 0 < len(token) <= _MAX_TOKEN_LENGTH:
+        if scheme.lower() != "bearer" or len(token) > _MAX_TOKEN_LENGTH:
+            raise APIError("UNAUTHENTICATED")
+        if not _TOKEN.fullmatch(token):
             raise APIError("UNAUTHENTICATED")
         try:
             claims = await self._verify(token)

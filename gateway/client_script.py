@@ -30,7 +30,7 @@ class _File:
             **ANYBODYS,
             "Cache-Control": "no-cache",
             "ETag": tag,
-            "X-Content-Type-Options": "nosniff",
+            "Cross-Origin-Resource-Policy": "cross-origin",
         }
         known = {given.strip().removeprefix("W/") for given in (if_none_match or "").split(",")}
         if not known.isdisjoint((tag, "*")):

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import orjson
+import structlog
 from starlette.responses import Response
 
 from gateway.texts import Language, text_of
@@ -71,6 +72,8 @@ HTTP_STATUS_CODES = {
 # Where a call fails on its way to the service or back, gRPC's code is all there is.
 _BARE_CODES = {
     grpc.StatusCode.UNAVAILABLE: "UNAVAILABLE",
+    # A server that ends has cancelled what it had yet to begin: our own cancels raise no RpcError.
+    grpc.StatusCode.CANCELLED: "UNAVAILABLE",
     grpc.StatusCode.DEADLINE_EXCEEDED: "UPSTREAM_TIMEOUT",
 }
 
@@ -83,6 +86,7 @@ _FIELDS = {
     "name": "file",
     "mime_type": "file",
     "size": "file",
+    "data": "file",
 }
 """What the dashboard and the chat call the fields of the requests."""
 
@@ -93,7 +97,16 @@ _CONVERSATION_DETAILS = {
 }
 """What a reason is about, where it comes from the conversation service."""
 
+OVERLOAD = "overload"
+"""The detail of UNAVAILABLE, here and in the session service, where there is too much to do."""
+
 _UNAVAILABLE_RETRY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+_OUR_TOKEN = "service_token"
+"""The cause of UNAUTHENTICATED where the session service does not know the gateway."""
 
 
 class APIError(Exception):
@@ -126,9 +139,17 @@ def from_rpc(error: grpc.aio.AioRpcError) -> APIError:
     """Returns what a failed call of the session service means to the dashboard."""
     details = details_of(error)
     if details is None:
+        # gRPC's own: its words, such as of a certificate, are all that there is to find the cause.
+        unreached = error.code() is grpc.StatusCode.UNAVAILABLE
+        event = "session service not reached" if unreached else "call of session service failed"
+        log.warning(event, code=error.code().name, grpc=error.details())
         reason = _BARE_CODES.get(error.code(), "INTERNAL")
         retry = _UNAVAILABLE_RETRY_SECONDS if reason == "UNAVAILABLE" else None
         return APIError(reason, retry_after_seconds=retry)
+    if details.metadata.get("cause") == _OUR_TOKEN:
+        # Never a 401: it is not the user who has to log in again.
+        log.error("session service refuses this gateway", remedy="check SESSION_SERVICE_TOKEN")
+        return APIError("UNAVAILABLE", _OUR_TOKEN, retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS)
     field = next((_FIELDS.get(name) for name in details.field_violations), None)
     return APIError(
         details.reason,
@@ -139,9 +160,9 @@ def from_rpc(error: grpc.aio.AioRpcError) -> APIError:
 
 def from_conversation_rpc(error: grpc.aio.AioRpcError) -> APIError:
     """Returns what a failed call of the conversation service means to the chat."""
-    failure = from_rpc(error)
-    if error.code() is grpc.StatusCode.UNIMPLEMENTED and failure.reason == "INTERNAL":
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED and details_of(error) is None:
         return APIError("NOT_FOUND", "chatkit")  # the service runs in hosted mode
+    failure = from_rpc(error)
     failure.detail = failure.detail or _CONVERSATION_DETAILS.get(failure.reason)
     return failure
 

@@ -5,14 +5,16 @@ It stands below the application: there are no headers yet that could name a lang
 
 import asyncio
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import structlog
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.errors import APIError, error_response
+from gateway.security_headers import secure
+from gateway.shedding import Shedding
 from gateway.texts import DEFAULT_LANGUAGE
 
 CANCELLED = "gateway.cancelled"
@@ -20,6 +22,11 @@ CANCELLED = "gateway.cancelled"
 CLIENT_GONE, BODY_LATE = "client gone", "body late"
 
 _MAX_HEAD_BYTES = 64 * 1024
+_MAX_FRAMING_BYTES = 64 * 1024
+_FRAMING_PER_BODY_BYTE = 16
+"""What may come around a chunked body, its chunks' heads and extensions and its trailers: so much
+and so much more for each byte of it. A chunk of one byte takes six."""
+_CLOSE = (b"connection", b"close")
 
 log = structlog.get_logger()
 
@@ -39,12 +46,25 @@ class HTTPProtocol(HttpToolsProtocol):
     untaken_seconds = 60.0
     """How long a client may take nothing of an answer that waits for it."""
 
+    most_connections = 16_384
+    """To one server."""
+    most_surplus = 1_024
+    """Of connections beyond that, how many are there to be told; more are dropped."""
+    surplus_seconds = 1.0
+    """How long those may take to ask something."""
+
+    _surplus = False
+    _started: RequestResponseCycle | None = None
+    _working = False
     _running: tuple[Scope, asyncio.Task[Any]] | None = None
     _offered = False
     _in_head = False
     _in_body = False
+    _head_goes_on = False
     _head_bytes = 0
+    _unread_bytes = 0
     _body_bytes = 0
+    _framing_bytes = 0
     _untaken_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _body_timer: asyncio.TimerHandle | None = None
@@ -53,7 +73,12 @@ class HTTPProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._application, self.app = self.app, self._run
+        self._shedding: Shedding = self.app_state["shedding"]
         self._limit_waiting()
+        if (surplus := len(self.connections) - self.most_connections) > 0:
+            self._surplus = True
+            seconds = self.surplus_seconds if surplus <= self.most_surplus else 0
+            self.loop.call_later(seconds, self._drop)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -64,6 +89,10 @@ class HTTPProtocol(HttpToolsProtocol):
         # come back to see to it. Everything else is of use only to who gets the answer.
         if self._running and self._running[0]["method"] != "DELETE":
             self._cancel(CLIENT_GONE)
+
+    def _drop(self) -> None:
+        if not self._running:
+            self.transport.abort()
 
     def _cancel(self, reason: str) -> None:
         if self._running:
@@ -78,20 +107,49 @@ class HTTPProtocol(HttpToolsProtocol):
         try:
             await self._application(scope, receive, send)
         finally:
-            self._running = None
+            self._running = self._started = None
+            self._count(False)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begins a request, when its head is there and those before it have had their answers."""
+        scope = cast(Scope, cycle.scope)
+        if self._surplus:
+            cycle.keep_alive = False
+        if not self._shedding.refuses(scope, surplus=self._surplus):
+            self._started = cycle
+            self._count(not cycle.more_body)
+            super()._start_asgi_task(cycle, app)
+            return
+        # Who waits to be asked for the body may send it or not: that leaves no next request.
+        cycle.keep_alive = cycle.keep_alive and not cycle.waiting_for_100_continue
+        headers = cycle.default_headers if cycle.keep_alive else (*cycle.default_headers, _CLOSE)
+        self.transport.write(self._shedding.refusal(scope, headers))
+        cycle.response_started = cycle.response_complete = True  # so that its body is dropped
+        if not cycle.keep_alive:
+            self.transport.close()
+        if self.pipeline:
+            self.loop.call_soon(self.on_response_complete)  # as the next may be refused, too
+        else:
+            self.on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        self._head_goes_on = self._in_head
+        if self._in_body:
+            self._framing_bytes += len(data)
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
             self._refuse(type(error).__name__)
             return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MAX_HEAD_BYTES:
+        if self._in_head and self._head_goes_on:  # with a header that has no end yet
+            self._unread_bytes += len(data)
+            if self._unread_bytes > _MAX_HEAD_BYTES:
                 self._refuse("the head is too large")
                 return
+        if self._in_body and self._framing_bytes > _MAX_FRAMING_BYTES:
+            self._refuse("there is more around the body than in it")
+            return
         self._body_bytes += len(data)
         self._limit_waiting()
 
@@ -124,22 +182,51 @@ class HTTPProtocol(HttpToolsProtocol):
         return b"\r\n".join((*lines, b"", b""))
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_goes_on = True, False
+        self._head_bytes = self._unread_bytes = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:  # a trailer, and no header: who is in front of us has not looked at it
+            return
+        self._head_bytes += len(name) + len(value) + len(": \r\n")
+        if self._head_bytes > _MAX_HEAD_BYTES:  # though it has come all at once
+            raise ValueError("the head is too large")
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes -= (1 + _FRAMING_PER_BODY_BYTE) * len(body)
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._offered = True
             return
+        self._check_host()
         self._in_head, self._in_body = False, True
+        self._framing_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
+
+    def _check_host(self) -> None:
+        """Raises ValueError where it is not certain whom a request is for (RFC 9112, 3.2)."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1") or hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise ValueError("there must be one Host")
 
     def on_message_complete(self) -> None:
         if not self._offered:
             self._in_body = False
+            if self._started is self.cycle:
+                self._count(True)
             self._stop_body_timer()
             super().on_message_complete()
+
+    def _count(self, working: bool) -> None:
+        """Counts a request as work from when all of it is there until it has its answer."""
+        self._shedding.in_flight += working - self._working
+        self._working = working
 
     def _limit_waiting(self) -> None:
         """Limits how long we wait for what has not come yet; nothing, for most requests."""
@@ -147,6 +234,7 @@ class HTTPProtocol(HttpToolsProtocol):
             if self._in_body and self._body_timer is None:
                 self._limit_body()
         elif self._in_body:  # the rest of a request that has had its answer
+            self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -197,12 +285,16 @@ class HTTPProtocol(HttpToolsProtocol):
             self._untaken_timer = None
 
     def _refuse(self, problem: str) -> None:
+        if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()  # in the middle of an answer there is no room for another
+            return
         request_id = uuid.uuid4().hex
         # One line each, as of any other request: a connection ends with it, so there are not more.
         log.info("no HTTP", status=400, problem=problem, request_id=request_id)
         headers = {"Connection": "close", "X-Request-Id": request_id}
         error = APIError("INVALID_ARGUMENT", "http", headers=headers)
         response = error_response(error, request_id, DEFAULT_LANGUAGE)
+        secure(response.headers)
         head = b"".join(b"%s: %s\r\n" % header for header in response.raw_headers)
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + response.body)
         self.transport.close()

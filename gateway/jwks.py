@@ -4,17 +4,22 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import jwt
 import orjson
 import structlog
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from gateway.errors import APIError
 
 _LIFETIME_SECONDS = 600.0
-"""Keys that were withdrawn are believed for no longer than this, while the issuer can be asked."""
+"""Keys that are older are fetched again, meanwhile believed: the issuer may have withdrawn some."""
+_MAX_LIFETIME_SECONDS = 2 * _LIFETIME_SECONDS
+"""Older ones, as after a night without requests, are believed only while the issuer is down."""
 _MAX_FETCHES = 10
 _FETCHES_SECONDS = 60.0
 """A key that is not known may be a new one, or invented to make us flood the issuer."""
@@ -22,7 +27,10 @@ _RETRY_SECONDS = 2.0
 """How long to leave the issuer alone after a fetch that failed."""
 _TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 256 * 1024
-_KEY_TYPES = {"RS256": "RSA", "ES256": "EC"}
+_MAX_KEYS = 100
+"""Of a set; to read a key takes 0.1 ms, and to look for one in thousands happens per request."""
+_RSA_BITS = range(2048, 8192 + 1)
+"""Shorter keys can be broken (RFC 7518, 3.3), longer ones make every request slow."""
 
 log = structlog.get_logger()
 
@@ -33,6 +41,7 @@ class KeySet:
     def __init__(self, client: httpx.AsyncClient, url: str) -> None:
         self._client = client
         self._url = url
+        self._shown_url = urlsplit(url)._replace(query="", fragment="").geturl()
         self._keys: list[jwt.PyJWK] = []
         self._fetches: deque[float] = deque(maxlen=_MAX_FETCHES)
         self._failed_at: float | None = None
@@ -45,10 +54,11 @@ class KeySet:
         cannot be asked.
         """
         found = self._find(key_id, algorithm)
-        if found is None:
+        age = time.monotonic() - self._fetches[-1] if self._fetches else 0
+        if found is None or (age > _MAX_LIFETIME_SECONDS and self._failed_at is None):
             await self._fetch_now()
             found = self._find(key_id, algorithm)
-        elif time.monotonic() - self._fetches[-1] > _LIFETIME_SECONDS:
+        elif age > _LIFETIME_SECONDS:
             self._start_fetch()
         if found is not None:
             return found
@@ -57,7 +67,7 @@ class KeySet:
         raise jwt.InvalidKeyError("the issuer has no such key")
 
     def _find(self, key_id: object, algorithm: str) -> jwt.PyJWK | None:
-        usable = [key for key in self._keys if key.key_type == _KEY_TYPES[algorithm]]
+        usable = [key for key in self._keys if key.algorithm_name == algorithm]
         if key_id is None:  # fine as long as there is no doubt which key is meant
             return usable[0] if len(usable) == 1 else None
         return next((key for key in usable if key.key_id == key_id), None)
@@ -81,22 +91,27 @@ class KeySet:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 self._keys = _parse(await self._download())
-        except (httpx.HTTPError, TimeoutError, jwt.PyJWTError, ValueError) as error:
+        except (httpx.HTTPError, TimeoutError, ValueError) as error:
             self._failed_at = time.monotonic()
-            log.warning("keys not fetched", url=self._url, error=f"{type(error).__name__}: {error}")
+            problem = f"{type(error).__name__}: {error}"
+            log.warning("keys not fetched", url=self._shown_url, error=problem)
         else:
             self._failed_at = None
             self._fetches.append(time.monotonic())
-            log.info("keys fetched", url=self._url, keys=len(self._keys))
+            log.info("keys fetched", url=self._shown_url, keys=len(self._keys))
         finally:
             self._fetching = None
 
     async def _download(self) -> bytes:
         body = b""
-        async with self._client.stream("GET", self._url) as response:
+        # Neither asked for nor taken: a few kilobytes of gzip can be gigabytes.
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        async with self._client.stream("GET", self._url, headers=headers) as response:
             if response.status_code != 200:  # a redirect too: it could lead anywhere
                 raise ValueError(f"the answer is {response.status_code}, not 200")
-            async for chunk in response.aiter_bytes():
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise ValueError("the answer is compressed")
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > _MAX_BYTES:
                     raise ValueError(f"the answer is larger than {_MAX_BYTES} bytes")
@@ -114,7 +129,44 @@ async def open_key_set(url: str | None) -> AsyncIterator[KeySet | None]:
 
 
 def _parse(body: bytes) -> list[jwt.PyJWK]:
+    """Returns the keys that tokens can be checked with; a set may hold others, too.
+
+    Raises ValueError where there is none.
+    """
     match orjson.loads(body):
-        case {"keys": [*keys]} if all(isinstance(key, dict) for key in keys):
-            return list(jwt.PyJWKSet(keys).keys)
+        case {"keys": [*keys]} if len(keys) <= _MAX_KEYS:
+            usable = [usable for key in keys if (usable := _usable(key)) is not None]
+            if usable:
+                return usable
+            raise ValueError("the answer has no key that can be used")
+        case {"keys": [*_]}:
+            raise ValueError(f"the answer has more than {_MAX_KEYS} keys")
     raise ValueError("the answer is no JSON Web Key Set")
+
+
+def _usable(key: object) -> jwt.PyJWK | None:
+    """Returns a key if it is public, strong, and meant to verify signatures (RFC 7517, 4)."""
+    if not isinstance(key, dict) or not _is_to_verify(key):
+        return None
+    try:
+        found = jwt.PyJWK(key)
+    # PyJWT expects that all values are there and have the right types.
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, LookupError):
+        return None
+    match found.key:
+        case rsa.RSAPublicKey(key_size=bits) if bits in _RSA_BITS:
+            return found
+        case ec.EllipticCurvePublicKey():
+            return found
+    return None  # also a private key: whoever can read the set can sign with it
+
+
+def _is_to_verify(key: Mapping[str, Any]) -> bool:
+    operations = key.get("key_ops", ["verify"])
+    return (
+        key.get("kty") in ("RSA", "EC")
+        and key.get("alg") in (None, "RS256", "ES256")
+        and key.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+    )

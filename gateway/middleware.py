@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import APIError, error_response
 from gateway.http_protocol import BODY_LATE, CANCELLED, CLIENT_GONE
+from gateway.security_headers import secure
 from gateway.texts import language_of
 from runtime import log as logs
 
@@ -28,11 +29,14 @@ _ATTACHMENTS_PATH = "/api/chatkit/attachments"
 _QUIET_PATHS = frozenset(("/healthz", "/readyz"))
 """Asked every few seconds by whoever runs us, who also keeps the answers."""
 
+_MAX_LOGGED_PATH = 512
+"""A head may have 64 KiB; none of our paths is as long as this."""
+
 log = structlog.get_logger()
 
 
 class RequestContext:
-    """Outermost: names the request, logs it, and answers for crashes."""
+    """Outermost: names the request, logs it, secures its answer, and answers for crashes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -49,7 +53,9 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                secure(headers)
             await send(message)
 
         try:
@@ -183,4 +189,5 @@ def _path(scope: Scope) -> str:
 
     Without the query, where signatures are; and who takes a secret for an id puts it here.
     """
-    return bytes(scope.get("raw_path", b"")).decode("ascii", "backslashreplace")
+    path = bytes(scope.get("raw_path", b"")[:_MAX_LOGGED_PATH])
+    return path.decode("ascii", "backslashreplace")

@@ -1,7 +1,7 @@
 """The documented routes: each authenticates, translates, calls the session service, translates."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, TypedDict
 
 import grpc
@@ -18,6 +18,7 @@ from gateway.channel import call, metadata
 from gateway.client_script import ANYBODYS, ClientScript, Mode
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
+from gateway.shedding import Shedding
 from gateway.streaming import ChatAnswer
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import conversation_service_pb2_grpc as pb_chat_grpc
@@ -43,10 +44,13 @@ class State(TypedDict):
     sessions: "pb_grpc.SessionServiceAsyncStub"
     conversations: "pb_chat_grpc.ConversationServiceAsyncStub"
     check_health: CheckHealth
+    service_is_there: Callable[[], Awaitable[bool]]
+    """Tells whether a session service takes our calls; waits a little for one."""
     timeout_seconds: float
     public_url: str | None
     documentation: Documentation
     client_script: ClientScript
+    shedding: Shedding
 
 
 async def create_session(request: Request[State]) -> Response:
@@ -65,8 +69,9 @@ async def refresh_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
     body = await _json_object(request)
     user_id = _effective_user(caller, body)
-    secret = body.get("existingSecret") or body.get("currentClientSecret")
-    if not isinstance(secret, str):
+    secrets = [body.get(name) for name in ("existingSecret", "currentClientSecret")]
+    secret = secrets[0] or secrets[1]
+    if not secret or not all(given is None or isinstance(given, str) for given in secrets):
         raise APIError("INVALID_ARGUMENT", "existingSecret")
     reply = await call(
         request.state["sessions"].RefreshSession,
@@ -117,7 +122,7 @@ async def stats(request: Request[State]) -> Response:
 
 async def chat(request: Request[State]) -> ChatAnswer:
     process = request.state["conversations"].Process
-    client_secret = client_secret_of(request.headers.get("authorization"))
+    client_secret = client_secret_of(_authorization(request))
     raw = await _json(request)
     if not raw:
         raise APIError("INVALID_ARGUMENT", "request")
@@ -127,12 +132,13 @@ async def chat(request: Request[State]) -> ChatAnswer:
     )
     # The service keeps the limit of an answer, which may have to wait for another in its thread.
     timeout = 2 * request.state["timeout_seconds"] + _QUEUE_SECONDS
+    await request.state["service_is_there"]()
     return ChatAnswer(lambda: process(message, timeout=timeout, metadata=metadata()), language)
 
 
 async def attachments(request: Request[State]) -> Response:
     head = pb_chat.UploadAttachmentHead(
-        client_secret=client_secret_of(request.headers.get("authorization")),
+        client_secret=client_secret_of(_authorization(request)),
         base_url=_base_url(request),
     )
     content_type = request.headers.get("content-type", "")
@@ -150,6 +156,7 @@ async def attachment(request: Request[State]) -> Response | AttachmentContent:
         )
         return await _upload(request, raw_parts(head, request.stream()))
     read = request.state["conversations"].ReadAttachment
+    await request.state["service_is_there"]()
     message = pb_chat.ReadAttachmentRequest(link=link)
     return AttachmentContent(
         lambda: read(message, timeout=_TRANSFER_TIMEOUT_SECONDS, metadata=metadata())
@@ -162,7 +169,9 @@ async def healthz(request: Request[State]) -> Response:
 
 
 async def readyz(request: Request[State]) -> Response:
-    """Tells that the session service serves."""
+    """Tells that the session service serves, also us, and can use its database."""
+    if not await request.state["service_is_there"]():
+        raise APIError("UNAVAILABLE", retry_after_seconds=1)
     try:
         reply = await request.state["check_health"](
             pb_health.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT_SECONDS
@@ -170,7 +179,7 @@ async def readyz(request: Request[State]) -> Response:
     except grpc.aio.AioRpcError:
         raise APIError("UNAVAILABLE", retry_after_seconds=1) from None
     if reply.status != pb_health.HealthCheckResponse.SERVING:
-        raise APIError("UNAVAILABLE", retry_after_seconds=1)
+        raise APIError("UNAVAILABLE", "not_ready", retry_after_seconds=1)
     return _success({"status": "ready"})
 
 
@@ -197,7 +206,13 @@ async def docs(request: Request[State]) -> Response:
 
 async def _authenticate(request: Request[State]) -> Caller:
     authenticator: Authenticator = request.state["authenticator"]
-    return await authenticator.authenticate(request.headers.get("authorization"))
+    return await authenticator.authenticate(_authorization(request))
+
+
+def _authorization(request: Request[State]) -> str | None:
+    """Returns the header; None also where there are two: a proxy may have checked the other."""
+    given = request.headers.getlist("authorization")
+    return given[0] if len(given) == 1 else None
 
 
 def _effective_user(caller: Caller, body: Mapping[str, Any]) -> str:
@@ -210,6 +225,7 @@ async def _upload(
     request: Request[State], parts: AsyncIterator[pb_chat.UploadAttachmentRequest]
 ) -> Response:
     begin = request.state["conversations"].UploadAttachment
+    await request.state["service_is_there"]()
     uploaded = await upload(
         lambda: begin(timeout=_TRANSFER_TIMEOUT_SECONDS, metadata=metadata()), parts
     )
@@ -242,6 +258,7 @@ async def _mode(request: Request[State]) -> Mode:
     Raises APIError while it does not serve.
     """
     asked = pb_health.HealthCheckRequest(service=_CONVERSATIONS)
+    await request.state["service_is_there"]()
     try:
         reply = await request.state["check_health"](asked, timeout=_HEALTH_TIMEOUT_SECONDS)
     except grpc.aio.AioRpcError as error:

@@ -385,6 +385,18 @@ TEXTS: dict[str, Translations] = {
             "Try again in a few minutes; its state is at status.openai.com.",
         ),
     ),
+    "UPSTREAM_UNAVAILABLE.circuit": Translations(
+        es=Text(
+            "OpenAI no responde en este momento.",
+            "Vuelve a intentarlo en unos segundos: se comprueba cada segundo si ya responde. Su"
+            " estado está en status.openai.com.",
+        ),
+        en=Text(
+            "OpenAI does not respond right now.",
+            "Try again in a few seconds: whether it responds again is checked every second. Its"
+            " state is at status.openai.com.",
+        ),
+    ),
     "UPSTREAM_TIMEOUT": Translations(
         es=Text(
             "OpenAI no ha terminado de responder a tiempo.",
@@ -410,12 +422,60 @@ TEXTS: dict[str, Translations] = {
         es=Text(
             "El servicio de chat no puede guardar ni leer datos en este momento.",
             "Vuelve a intentarlo en unos segundos. Si sigue así, busca la causa en el registro de"
-            " session_service: comprueba el disco y el archivo de DATABASE_URL.",
+            " session_service: comprueba la base de datos de DATABASE_URL y su disco.",
         ),
         en=Text(
             "The chat service cannot store or read data right now.",
             "Try again in a few seconds. If it goes on, look for the cause in the log of"
-            " session_service: check the disk and the file of DATABASE_URL.",
+            " session_service: check the database of DATABASE_URL and its disk.",
+        ),
+    ),
+    "UNAVAILABLE.service_token": Translations(
+        es=Text(
+            "El servicio de chat no está disponible en este momento.",
+            "Un administrador debe comprobar que SESSION_SERVICE_TOKEN es el mismo en el gateway y"
+            " en session_service.",
+        ),
+        en=Text(
+            "The chat service is not available right now.",
+            "An administrator must check that SESSION_SERVICE_TOKEN is the same for the gateway and"
+            " for session_service.",
+        ),
+    ),
+    "UNAVAILABLE.overload": Translations(
+        es=Text(
+            "El servicio de chat tiene demasiadas peticiones en este momento.",
+            "Vuelve a intentarlo en unos segundos. Si ocurre a menudo, hacen falta más procesos o"
+            " una máquina mayor: busca «overload» en los registros.",
+        ),
+        en=Text(
+            "The chat service has too many requests right now.",
+            "Try again in a few seconds. If it happens often, it needs more processes or a larger"
+            " machine: look for “overload” in the logs.",
+        ),
+    ),
+    "UNAVAILABLE.attachments": Translations(
+        es=Text(
+            "El servicio de chat no puede guardar ni leer archivos en este momento.",
+            "Vuelve a intentarlo en unos segundos. Si sigue así, busca la causa en el registro de"
+            " session_service: comprueba el disco y la carpeta de CHATKIT_ATTACHMENTS_DIR.",
+        ),
+        en=Text(
+            "The chat service cannot store or read files right now.",
+            "Try again in a few seconds. If it goes on, look for the cause in the log of"
+            " session_service: check the disk and the directory CHATKIT_ATTACHMENTS_DIR.",
+        ),
+    ),
+    "UNAVAILABLE.not_ready": Translations(
+        es=Text(
+            "El servicio de chat no está listo en este momento.",
+            "El proceso session_service está en marcha, pero se está deteniendo o no puede usar su"
+            " base de datos; la causa está en su registro.",
+        ),
+        en=Text(
+            "The chat service is not ready right now.",
+            "The process session_service is running, but it is being stopped or cannot use its"
+            " database; its log says which.",
         ),
     ),
     "UNAVAILABLE.keys": Translations(

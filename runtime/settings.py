@@ -23,6 +23,7 @@ _SENTENCES = {
     "greater_than_equal": "must be a number, {ge:g} or more",
     "less_than": "must be a number below {lt:g}",
     "less_than_equal": "must be a number, {le:g} or less",
+    "bool_parsing": "must be true or false",
     "literal_error": "must be {expected}",
     "string_too_short": "must not be empty",
     "too_short": "must have at least one entry",

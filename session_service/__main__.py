@@ -7,8 +7,10 @@ import structlog
 import uvloop
 
 from runtime import log as logs
+from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
+from runtime.transport import split_token
 from session_service import agent_builder
 from session_service.config import Settings, load_settings
 from session_service.server import CannotStart, serve
@@ -31,6 +33,7 @@ async def run(settings: Settings, stop: StopRequest) -> None:
                 openai=settings.openai_base_url,
                 **_who_answers(settings),
                 database=settings.database_url,
+                **_who_may_call(settings),
             )
             if settings.chatkit_mode == "hosted" and not _is_emulator(settings):
                 agent_builder.announce(agent_builder.utc_today())
@@ -49,6 +52,16 @@ def _who_answers(settings: Settings) -> dict[str, str]:
     return {"model": settings.chatkit_model}
 
 
+def _who_may_call(settings: Settings) -> dict[str, str]:
+    """Returns what is not as on a machine of one's own, where everybody may, in the clear."""
+    said = {}
+    if settings.session_service_tls_cert:
+        said["tls"] = "mutual" if settings.session_service_tls_client_ca else "server"
+    if settings.session_service_token:
+        said["token"] = "needed"
+    return said
+
+
 def _is_emulator(settings: Settings) -> bool:
     # Whoever tries this out has no workflow to lose: `make run` tells them calmly.
     key = settings.openai_api_key
@@ -60,7 +73,9 @@ def main() -> None:
         settings = load_settings()
         key = settings.openai_api_key
         secrets = [key.get_secret_value().strip()] if key else []
+        secrets += [split_token(entry)[1] for entry in settings.session_service_token]
         logs.configure(settings.log_level, settings.log_format, secrets)
+        raise_open_files_limit()
         uvloop.run(run(settings, stop))
 
 

@@ -5,20 +5,50 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from runtime.settings import CommaSeparated, HostAndPort, ProcessSettings, load
+from runtime.transport import (
+    IN_THE_CLEAR,
+    AuthoritiesFile,
+    CertificateFile,
+    Tokens,
+    check_pair,
+    is_loopback,
+)
 from session_service.stores.base import Mode
 
 Tool = Literal["search", "file_upload", "code_interpreter"]
 
 
-def _sqlite_url(value: str) -> str:
-    if value.startswith(("postgres:", "postgresql:")):
-        raise ValueError("PostgreSQL is not supported yet; use sqlite:///path/to/file.db")
-    if not value.startswith("sqlite:///") or value.removeprefix("sqlite:///") in ("", ":memory:"):
-        raise ValueError("must be sqlite:///path/to/file.db (sqlite://// begins an absolute path)")
+# Strict, as a log would not know as a password what is not escaped as it must be.
+_POSTGRES_URL = re.compile(
+    r"""postgres(?:ql)?://
+    (?:[^\s@/?\#"'<>]*@)?                                              # user:password
+    (?:(?:\[[0-9A-Fa-f:.]+\]|[\w.%-]+)(?::\d{1,5})?(?:,(?!/)|(?=/)))*  # hosts
+    /[^\s@/?\#"'<>]+                                                   # database
+    (?:\?[^\s@?\#"'<>]*)?                                              # options
+    """,
+    re.VERBOSE,
+)
+
+
+def _database_url(value: str) -> str:
+    if value.startswith("sqlite:///"):
+        if value.removeprefix("sqlite:///") in ("", ":memory:"):
+            raise ValueError("must name a file: sqlite:///path/to/file.db")
+    elif value.startswith(("postgres://", "postgresql://")):
+        if not _POSTGRES_URL.fullmatch(value):
+            raise ValueError(
+                "must be postgresql://user:password@host:port/database, with characters of the"
+                " password that have a meaning in addresses as %40, %2F, …"
+            )
+    else:
+        raise ValueError(
+            "must be sqlite:///path/to/file.db (sqlite://// begins an absolute path)"
+            " or postgresql://user:password@host/database"
+        )
     return value
 
 
@@ -42,8 +72,15 @@ class Settings(ProcessSettings):
     openai_chatkit_workflow_id: str | None = None
     openai_base_url: Annotated[str, AfterValidator(_http_url)] = "https://api.openai.com/v1"
     chatkit_mode: Mode = "hosted"
-    session_service_listen: HostAndPort = "127.0.0.1:50051"
-    database_url: Annotated[str, AfterValidator(_sqlite_url)] = "sqlite:///data/chatkit.db"
+    session_service_token: Tokens = ()
+    """Of which callers need one; none is that they need none."""
+    session_service_plaintext: bool = False
+    session_service_tls_cert: CertificateFile | None = None
+    session_service_tls_key: Annotated[Path | None, Field(validate_default=True)] = None
+    session_service_tls_client_ca: AuthoritiesFile | None = None
+    """Whose certificates callers need; None is that they need none."""
+    session_service_listen: HostAndPort = "127.0.0.1:50051"  # after what it depends on
+    database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///data/chatkit.db"
     chatkit_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
     chatkit_tools: Annotated[frozenset[Tool], NoDecode, CommaSeparated] = frozenset(
         ("search", "file_upload", "code_interpreter")
@@ -68,6 +105,30 @@ class Settings(ProcessSettings):
         " del sistema Movonte Dashboard. Puedes ayudar con consultas sobre proyectos, usuarios,"
         " servicios, tickets y configuraciones del sistema."
     )
+
+    @field_validator("session_service_tls_key")
+    @classmethod
+    def _is_the_certificates(cls, key: Path | None, others: ValidationInfo) -> Path | None:
+        return check_pair(key, others.data, "SESSION_SERVICE_TLS_CERT")
+
+    @field_validator("session_service_tls_client_ca")
+    @classmethod
+    def _is_of_use(cls, authorities: Path | None, others: ValidationInfo) -> Path | None:
+        if authorities and others.data.get("session_service_tls_cert", "wrong") is None:
+            raise ValueError("needs SESSION_SERVICE_TLS_CERT and SESSION_SERVICE_TLS_KEY")
+        return authorities
+
+    @field_validator("session_service_listen")
+    @classmethod
+    def _is_safe(cls, address: str, others: ValidationInfo) -> str:
+        in_the_clear = others.data.get("session_service_tls_cert", "wrong") is None
+        allowed = others.data.get("session_service_plaintext", True)
+        if in_the_clear and not allowed and not is_loopback(address.rpartition(":")[0]):
+            raise ValueError(
+                "can be reached from other machines: set SESSION_SERVICE_TLS_CERT and"
+                f" SESSION_SERVICE_TLS_KEY, {IN_THE_CLEAR}"
+            )
+        return address
 
 
 def load_settings() -> Settings:

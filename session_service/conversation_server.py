@@ -9,6 +9,7 @@ import openai
 
 from protos.chatkit.v1 import conversation_service_pb2, conversation_service_pb2_grpc
 from session_service.cancellations import Cancellations
+from session_service.circuit import Circuit, patience_seconds
 from session_service.config import Settings
 from session_service.conversation import workarounds
 from session_service.conversation.agent import (
@@ -21,6 +22,7 @@ from session_service.conversation.attachments import Attachments
 from session_service.conversation.chat_server import ChatServer
 from session_service.conversation.conversations import Conversations
 from session_service.conversation.housekeeping import Housekeeping
+from session_service.conversation.http_client import HTTPClient
 from session_service.conversation.links import Links, link_key
 from session_service.conversation.openai_files import OpenAIFiles
 from session_service.conversation_servicer import ConversationServicer
@@ -29,7 +31,6 @@ from session_service.stores.conversations import ConversationStore
 from session_service.streams import Streams
 
 _CONNECT_SECONDS = 5.0
-_MAX_RETRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +63,18 @@ async def open_conversations(
         workarounds.Client(
             api_key=api_key or "missing",  # then there are no sessions that could ask
             base_url=settings.openai_base_url,
-            max_retries=0,  # of answers by `agent.Model`
+            max_retries=0,  # see `retries`
             timeout=openai.Timeout(settings.chatkit_timeout_seconds, connect=_CONNECT_SECONDS),
-            http_client=openai.DefaultAioHttpClient(),
+            http_client=HTTPClient(),
         )
     )
+    patience = patience_seconds(settings.chatkit_timeout_seconds)
     attachments = Attachments(
         store,
         await stack.enter_async_context(open_attachment_files(settings.chatkit_attachments_dir)),
         Links(link_key(api_key)),
         int(settings.chatkit_attachment_max_mb * 1024 * 1024),
-        OpenAIFiles(client.with_options(max_retries=_MAX_RETRIES)),
+        OpenAIFiles(client, Circuit("files", patience), settings.chatkit_timeout_seconds),
         allowed="file_upload" in settings.chatkit_tools,
     )
     agent = await asyncio.to_thread(
@@ -85,10 +87,11 @@ async def open_conversations(
             import_path=settings.chatkit_agent,
         ),
     )
+    models = ModelProvider(client, Circuit("responses", patience), settings.chatkit_model)
     conversations = Conversations(
         sessions,
         store,
-        ChatServer(store, attachments, agent, ModelProvider(client, settings.chatkit_model)),
+        ChatServer(store, attachments, agent, models),
         attachments,
         streams,
         cancellations,

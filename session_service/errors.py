@@ -122,6 +122,22 @@ class Unavailable(ServiceError):
         super().__init__(message, metadata=metadata, retry_after_seconds=_RETRY_SECONDS)
 
 
+def overloaded() -> Unavailable:
+    """Returns what is raised before any work is done, when there is too much of it."""
+    return Unavailable(
+        "The session service has too much to do right now; try again",
+        metadata={"cause": "overload"},
+    )
+
+
+def attachments_failed() -> Unavailable:
+    """Returns what there is to say where the directory of attachments fails, which is logged."""
+    return Unavailable(
+        "Attachments cannot be kept right now; see the log of the session service",
+        metadata={"cause": "attachments"},
+    )
+
+
 def store_failed() -> Unavailable:
     """Returns what every store raises when its database fails, which it logs."""
     return Unavailable(

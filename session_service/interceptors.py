@@ -3,8 +3,15 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+)
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
@@ -12,7 +19,15 @@ from google.protobuf.message import DecodeError
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
 from runtime import log as logs
-from session_service.errors import InvalidArgument, ServiceError, Unavailable
+from runtime.admission import Admission
+from session_service.callers import ANYBODY, Callers
+from session_service.errors import (
+    InvalidArgument,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+    overloaded,
+)
 
 STATUS_CODES = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
@@ -39,6 +54,8 @@ STATUS_CODES = {
 """The status code of every reason, as the contract's table has it."""
 
 REQUEST_ID_KEY = "x-request-id"
+_CARRIER = "/chatkit.v1.CallStreamService/Carry"
+"""Not a call, but what calls come on, from known callers; each is wrapped by itself."""
 _DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the session service"
 
 log = structlog.get_logger()
@@ -58,9 +75,14 @@ _BUILD = {
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the calls of chatkit.v1, of all four kinds; health and reflection pass untouched."""
+    """Wraps the calls of chatkit.v1, of all four kinds.
 
-    def __init__(self) -> None:
+    Others pass untouched, health for everybody and reflection for known callers.
+    """
+
+    def __init__(self, admission: Admission, callers: Callers = ANYBODY) -> None:
+        self._admission = admission
+        self._callers = callers
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -82,8 +104,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith("/chatkit.v1."):
+        if handler is None or method.startswith("/grpc.health."):
             return handler
+        if method == _CARRIER or not method.startswith("/chatkit.v1."):
+            return self._for_known_callers(handler, handler_call_details)
+        if not self.admits():
+            _, build = _BUILD[handler.request_streaming, handler.response_streaming]
+            return build(refuse)  # the request is not even parsed
+        return self.wrap(handler, method)
+
+    def admits(self) -> bool:
+        """Tells whether to begin one more call; else it is to be ended with `refuse`."""
+        return self._admission.admits(self._in_flight)
+
+    def wrap(self, handler: Handler, method: str) -> Handler:
+        """Returns a handler that does what this one does, with what is around every call."""
         kind, build = _BUILD[handler.request_streaming, handler.response_streaming]
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return build(
@@ -91,6 +126,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             request_deserializer=_tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+
+    def _for_known_callers(self, handler: "Handler", details: grpc.HandlerCallDetails) -> "Handler":
+        try:
+            self._callers.check_token(dict(details.invocation_metadata or ()))
+        except Unauthenticated:
+
+            async def refuse(_: Any, context: Context) -> None:
+                try:
+                    self._callers.admit(dict(context.invocation_metadata() or ()), context)
+                except Unauthenticated as error:  # and the log has it
+                    status = status_of(error)
+                    await context.abort(status.code, status.details, status.trailing_metadata or ())
+
+            # Of this kind, as it waits for no message, whatever the client means to send.
+            return grpc.stream_stream_rpc_method_handler(refuse)
+        return handler
 
     def _wrap_unary(self, behavior: Behavior, method: str) -> Behavior:
         async def wrapped(request: Any, context: Context) -> Any:
@@ -110,7 +161,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     return
                 try:
                     async for response in responses:
-                        await _write(context, response)
+                        await write(context, response)
                 finally:
                     await _close(responses)
 
@@ -120,20 +171,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """What is around every call, whatever it sends and answers."""
         started = time.perf_counter()
-        request_id = logs.begin_request(_proposed_request_id(context))
+        sent = dict(context.invocation_metadata() or ())
+        request_id = logs.begin_request(_proposed_request_id(sent))
         metadata = ((REQUEST_ID_KEY, request_id),)
         outcome = "CANCELLED"
         said: dict[str, str] = {}
         self._enter()
         try:
             context.set_trailing_metadata(metadata)
+            logs.caller.set(self._callers.admit(sent, context))
             async with self._until_cut():
                 yield
             outcome = "OK"
             return
         except ServiceError as error:
             outcome = error.reason
-            status = _status(error)
+            status = status_of(error)
             if error.field_violations:
                 said["problem"] = str(error)
         except Exception:
@@ -175,7 +228,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._idle.set()
 
 
-async def _write(context: Context, response: Any) -> None:
+async def refuse(_: Any, context: Context) -> NoReturn:
+    """Ends a call that is one too many; `admission` counts them for the log."""
+    sent = dict(context.invocation_metadata() or ())
+    request_id = (REQUEST_ID_KEY, logs.name_for(_proposed_request_id(sent)))
+    status = status_of(overloaded())
+    trailing = (*(status.trailing_metadata or ()), request_id)
+    await context.abort(status.code, status.details, trailing)
+    raise AssertionError("abort raises")
+
+
+async def write(context: Context, response: Any) -> None:
+    """Raises CancelledError where the caller has gone."""
     try:
         await context.write(response)
     except grpc.aio.InternalError:  # the caller has gone, and the cancel of this is on its way
@@ -224,7 +288,8 @@ async def _close(responses: AsyncGenerator[Any, None]) -> None:
         raise
 
 
-def _status(error: ServiceError) -> grpc.Status:
+def status_of(error: ServiceError) -> grpc.Status:
+    """Returns what a call ends with that raised this."""
     details = ErrorDetails(
         reason=error.reason,
         metadata=error.metadata,
@@ -234,8 +299,6 @@ def _status(error: ServiceError) -> grpc.Status:
     return to_status(STATUS_CODES[error.reason], str(error), details)
 
 
-def _proposed_request_id(context: Context) -> str | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str):
-            return value
-    return None
+def _proposed_request_id(sent: Mapping[str, str | bytes]) -> str | None:
+    proposed = sent.get(REQUEST_ID_KEY)
+    return proposed if isinstance(proposed, str) else None

@@ -1,54 +1,49 @@
-"""OpenAI's ChatKit API for hosted workflows; the only module that talks to OpenAI.
+"""OpenAI's ChatKit API for hosted workflows.
 
 Reference: https://platform.openai.com/docs/api-reference/chatkit. There is no call that refreshes
 or reads a session.
 """
 
 import asyncio
-import itertools
 import re
 import time
-import urllib.request
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
-from urllib.parse import quote, urlsplit
+from typing import Any, TypeGuard, TypeVar
+from urllib.parse import quote
 
 import aiohttp
-import httpx
 import orjson
 import structlog
-from httpx_aiohttp import AiohttpTransport
 
 from runtime import log as logs
 from session_service import agent_builder
+from session_service.circuit import Circuit
 from session_service.errors import (
-    UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
     WorkflowNotConfigured,
     WorkflowNotFound,
 )
 from session_service.issuer import IssuedSession, usable_key
-from session_service.openai_errors import Answer, backoff_seconds, error_of, is_retryable
+from session_service.openai_client import CONNECTION_ERRORS, Client, read
+from session_service.openai_errors import Answer, error_of
+from session_service.retries import AttemptFailed, ask, failed_with
 from session_service.stores.base import Mode
 
-MAX_RETRIES = 2
 PAGE_SIZE = 100
 """The most that OpenAI gives at once."""
 
-_MAX_ANSWER_BYTES = 1024 * 1024
-_MAX_CONNECTIONS = 1000
-_CONNECT_SECONDS = 5.0
-_KEEPALIVE_SECONDS = 30.0
-"""Below the idle time-outs of what stands in front of such APIs, usually 60 s and more."""
 _MAX_LOGGED_CHARACTERS = 300
+_ID = re.compile(r"[\w.:-]{1,256}", re.ASCII)
+"""What can stand in a path as it is: a session is asked for by its id."""
+_SECRET = re.compile(r"[\x21-\x7e]{1,4096}")
+"""What can be a bearer token."""
 _LATEST_EXPIRY = 253_402_300_799
 """The end of the year 9999, where protobuf's Timestamp ends; milliseconds are beyond it."""
 
-# httpx-aiohttp lets some of aiohttp's errors through, as of a status line that is none.
-_CONNECTION_ERRORS = (httpx.HTTPError, aiohttp.ClientError, OSError)
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -82,7 +77,8 @@ class ChatKitAPI:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: Client,
+        circuit: Circuit,
         *,
         api_key: str | None,
         workflow_id: str | None,
@@ -90,6 +86,7 @@ class ChatKitAPI:
         today: agent_builder.Today = agent_builder.utc_today,
     ) -> None:
         self._client = client
+        self._circuit = circuit
         self._api_key = api_key
         self._workflow_id = workflow_id
         self._file_upload = file_upload
@@ -122,26 +119,17 @@ class ChatKitAPI:
             "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
         }
         try:
-            answer = await self._call("POST", "/chatkit/sessions", deadline, body=body)
+            return await self._call("POST", "/chatkit/sessions", deadline, _session_of, body=body)
         except WorkflowNotFound:
             if not self._missed_workflow:
                 self._missed_workflow = True
                 agent_builder.announce_missing_workflow(self._today())
             raise agent_builder.workflow_not_found(self._today()) from None
-        match answer:
-            case {"id": str(id_), "client_secret": str(secret), "expires_at": expires_at} if (
-                0 < len(id_) <= 256
-                and secret
-                and _is_integer(expires_at)
-                and 0 < expires_at <= _LATEST_EXPIRY
-            ):
-                return IssuedSession(id_, secret, expires_at)
-        log.error("openai answered a session that cannot be used")
-        raise UpstreamUnavailable
 
     async def cancel_session(self, session_id: str, deadline: float) -> None:
         """Ends a session. Raises UpstreamError, WorkflowNotFound for one that OpenAI forgot."""
-        await self._call("POST", f"/chatkit/sessions/{quote(session_id, safe='')}/cancel", deadline)
+        path = f"/chatkit/sessions/{quote(session_id, safe='')}/cancel"
+        await self._call("POST", path, deadline, lambda _: None, is_background=True)
 
     async def list_threads(self, user: str, after: str | None, deadline: float) -> Page:
         """Returns the threads of a user after a cursor, newest first. Raises UpstreamError."""
@@ -162,63 +150,47 @@ class ChatKitAPI:
         params["limit"] = str(PAGE_SIZE)
         if after:
             params["after"] = after
-        match await self._call("GET", path, deadline, params=params):
-            case {"data": list(data), "has_more": bool(has_more)}:
-                entries = tuple(
-                    Entry(entry["id"], str(entry.get("type", "")), entry["created_at"])
-                    for entry in data
-                    if isinstance(entry, dict)
-                    and isinstance(entry.get("id"), str)
-                    and _is_integer(entry.get("created_at"))
-                )
-                return Page(entries, has_more and bool(entries))
-        log.error("openai answered a list that cannot be used")
-        raise UpstreamUnavailable
+        return await self._call("GET", path, deadline, _page_of, params=params, is_background=True)
 
     async def _call(
         self,
         method: str,
         path: str,
         deadline: float,
+        parse: Callable[[object], T],
         *,
         body: object = None,
         params: Mapping[str, str] | None = None,
-    ) -> object:
-        """Returns the JSON of a success; retries what may pass while there is time for it."""
+        is_background: bool = False,
+    ) -> T:
+        """Returns what `parse` makes of the JSON of a success; it raises UpstreamUnavailable."""
         content = None if body is None else orjson.dumps(body)
+
+        async def send() -> T:
+            try:
+                answer = await self._send(method, path, content, params)
+            except aiohttp.ClientResponseError as error:
+                # An answer, but not HTTP: OpenAI may have done what was asked. What the error says
+                # quotes it, perhaps half of a client secret.
+                log.error("openai answered nonsense", path=path, error=type(error).__name__)
+                raise AttemptFailed(UpstreamUnavailable()) from None
+            except CONNECTION_ERRORS as error:
+                log.warning("openai not reached", path=path, error=type(error).__name__)
+                failure = UpstreamUnavailable()
+                raise AttemptFailed(failure, is_alive=False, is_retryable=True) from None
+            if not 200 <= answer.status < 300:
+                raise failed_with(answer, error_of(answer))
+            try:
+                return parse(answer.json())
+            except UpstreamUnavailable as error:
+                raise AttemptFailed(error) from None
+
         try:
             async with asyncio.timeout_at(deadline):
-                for retry in itertools.count():
-                    wait = backoff_seconds(retry)
-                    try:
-                        answer = await self._send(method, path, content, params)
-                    except aiohttp.ClientResponseError as error:
-                        # An answer, but not HTTP: OpenAI may have done what was asked. What the
-                        # error says quotes it, perhaps half of a client secret.
-                        name = type(error).__name__
-                        log.error("openai answered nonsense", path=path, error=name)
-                        raise UpstreamUnavailable from None
-                    except _CONNECTION_ERRORS as error:
-                        # The cause: httpx-aiohttp calls a dropped connection a ConnectTimeout.
-                        name = type(error.__cause__ or error).__name__
-                        log.warning("openai not reached", path=path, error=name)
-                        failure: UpstreamError = UpstreamUnavailable()
-                    else:
-                        if 200 <= answer.status < 300:
-                            return answer.json()
-                        failure = error_of(answer)
-                        if not is_retryable(answer):
-                            raise failure
-                        asked = answer.retry_after_seconds()
-                        wait = wait if asked is None else asked
-                    time_left = deadline - asyncio.get_running_loop().time()
-                    if retry == MAX_RETRIES or wait >= time_left:
-                        raise failure
-                    await asyncio.sleep(wait)
+                return await ask(self._circuit, send, deadline, is_background=is_background)
         except TimeoutError:
             log.warning("openai did not answer in time", path=path)
             raise UpstreamTimeout from None
-        raise AssertionError("the loop above ends by itself")
 
     async def _send(
         self,
@@ -234,10 +206,8 @@ class ChatKitAPI:
         }
         if method == "POST":  # where there is no content, aiohttp would say that it is bytes
             headers["Content-Type"] = "application/json"
-        async with self._client.stream(
-            method, path, content=content, params=params, headers=headers
-        ) as response:
-            answer = Answer(response.status_code, response.headers, await _read(response))
+        async with self._client.request(method, path, content, params, headers) as response:
+            answer = Answer(response.status, response.headers, await read(response))
         problem = {} if answer.status < 400 else _problem(answer)
         (log.warning if problem else log.info)(
             "openai answered",
@@ -251,73 +221,6 @@ class ChatKitAPI:
         return answer
 
 
-@asynccontextmanager
-async def open_client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Opens the HTTP client that `ChatKitAPI` takes, through the environment's proxy if any."""
-    connector = aiohttp.TCPConnector(
-        limit=_MAX_CONNECTIONS,
-        keepalive_timeout=_KEEPALIVE_SECONDS,
-        ssl=httpx.create_ssl_context(),
-    )
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-    async with httpx.AsyncClient(
-        base_url=base_url,
-        transport=AiohttpTransport(client=session, proxy=_proxy_for(base_url)),
-        timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),  # the rest is the deadline's
-        headers={
-            "OpenAI-Beta": "chatkit_beta=v1",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",  # so that the limit below is one on what is read
-            "User-Agent": "chatkit-backend",
-        },
-    ) as client:
-        yield client
-
-
-def _proxy_for(base_url: str) -> httpx.Proxy | None:
-    """Returns the proxy that the usual variables, such as HTTPS_PROXY and NO_PROXY, name.
-
-    Asked once: aiohttp's own `trust_env` reads them and ~/.netrc with every request, which costs a
-    millisecond, and takes credentials from there that contradict ours.
-    """
-    url = urlsplit(base_url)
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if proxy is None or urllib.request.proxy_bypass(url.netloc):
-        return None
-    scheme, separator, _ = proxy.partition("://")
-    if not separator:  # as in HTTPS_PROXY=proxy.example.com:3128
-        return httpx.Proxy(f"http://{proxy}")
-    if scheme not in ("http", "https"):
-        log.warning("proxy ignored", scheme=scheme, remedy="only http:// proxies can be used")
-        return None
-    return httpx.Proxy(proxy)
-
-
-async def _read(response: httpx.Response) -> bytes:
-    """Reads a body; one that is too large or breaks off is as good as none.
-
-    It is not a reason to try again: what the status says has happened.
-    """
-    size = int(response.headers.get("content-length", "0"))
-    chunks: list[bytes] = []
-    try:
-        if size <= _MAX_ANSWER_BYTES:
-            size = 0
-            async for chunk in response.aiter_raw():
-                size += len(chunk)
-                chunks.append(chunk)
-                if size > _MAX_ANSWER_BYTES:
-                    break
-    except _CONNECTION_ERRORS as error:
-        log.warning("openai broke off its answer", error=type(error).__name__)
-        return b""
-    if size > _MAX_ANSWER_BYTES:
-        log.warning("openai's answer is too large", limit_bytes=_MAX_ANSWER_BYTES)
-        return b""
-    return b"".join(chunks)
-
-
 def _problem(answer: Answer) -> dict[str, object]:
     """Returns what OpenAI says of an error; secrets in it are the log's to take out.
 
@@ -328,6 +231,34 @@ def _problem(answer: Answer) -> dict[str, object]:
     if answer.status != 401 and "message" in error:
         said["message"] = str(error["message"])[:_MAX_LOGGED_CHARACTERS]
     return {"error": said if error else "none that can be read"}
+
+
+def _session_of(answer: object) -> IssuedSession:
+    match answer:
+        case {"id": str(id_), "client_secret": str(secret), "expires_at": expires_at} if (
+            _ID.fullmatch(id_)
+            and _SECRET.fullmatch(secret)
+            and _is_integer(expires_at)
+            and 0 < expires_at <= _LATEST_EXPIRY
+        ):
+            return IssuedSession(id_, secret, expires_at)
+    log.error("openai answered a session that cannot be used")
+    raise UpstreamUnavailable
+
+
+def _page_of(answer: object) -> Page:
+    match answer:
+        case {"data": list(data), "has_more": bool(has_more)}:
+            entries = tuple(
+                Entry(entry["id"], str(entry.get("type", "")), entry["created_at"])
+                for entry in data
+                if isinstance(entry, dict)
+                and isinstance(entry.get("id"), str)
+                and _is_integer(entry.get("created_at"))
+            )
+            return Page(entries, has_more and bool(entries))
+    log.error("openai answered a list that cannot be used")
+    raise UpstreamUnavailable
 
 
 def _is_integer(value: object) -> TypeGuard[int]:

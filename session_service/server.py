@@ -6,7 +6,7 @@ import socket
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc
 import structlog
@@ -15,19 +15,37 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
-from protos.chatkit.v1 import session_service_pb2, session_service_pb2_grpc
+from protos.chatkit.v1 import (
+    call_stream_service_pb2,
+    call_stream_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+)
+from runtime import tls
+from runtime.admission import TARGET_SECONDS, Admission
+from runtime.event_loop import watching
+from runtime.redaction import redactor
+from runtime.transport import split_token
 from session_service.agent_builder import Today, utc_today
+from session_service.call_stream import CallStreamServicer, Handlers
+from session_service.callers import Callers, server_credentials
 from session_service.cancellations import Cancellations
+from session_service.circuit import Circuit, patience_seconds
 from session_service.config import Settings
 from session_service.interceptors import CallInterceptor
 from session_service.issuer import Issuer
-from session_service.openai_api import ChatKitAPI, open_client
+from session_service.limits import SERVER_OPTIONS
+from session_service.openai_api import ChatKitAPI
+from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
+from session_service.readiness import Readiness
 from session_service.servicers import SessionServicer
 from session_service.sessions import Sessions
-from session_service.stores.base import Store
+from session_service.stores.base import CannotOpenStore, Store
+from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
+from session_service.stores.sqlite_file import sqlite_remedy
 from session_service.streams import Streams
 from session_service.usage import UsageSync
 
@@ -41,19 +59,13 @@ _ENDING_SECONDS = 2.0
 """Before that is over, answers that are still being written are told to end."""
 _LAST_BYTES_SECONDS = 0.5
 
-_SERVICE = session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name
-_NAMES = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+_MOST_DELAY_SECONDS = 2.5 * TARGET_SECONDS
+"""Of the event loop. Gateways measure it, too, and refuse before, as that costs them less."""
 
-_OPTIONS = (
-    # The largest request is one of the ChatKit protocol, of which the gateway takes 512 KiB: the
-    # rest is room for what is around it. Attachments come in chunks of 64 KiB.
-    ("grpc.max_receive_message_length", 1024 * 1024),
-    ("grpc.max_metadata_size", 16 * 1024),
-    # Two processes on one port would share its connections: better that the second fails.
-    ("grpc.so_reuseport", 0),
-    # Gateways ping idle connections every 30 s, see gateway/channel.py.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
+_NAMES = (
+    session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
+    call_stream_service_pb2.DESCRIPTOR.services_by_name["CallStreamService"].full_name,
+    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
 )
 
 log = structlog.get_logger()
@@ -67,6 +79,7 @@ class Server:
     _grpc: grpc.aio.Server
     _health: health_aio.HealthServicer
     _calls: CallInterceptor
+    _call_streams: CallStreamServicer
     _sessions: Sessions
     _cancellations: Cancellations
     _streams: Streams
@@ -76,6 +89,7 @@ class Server:
         await self._health.enter_graceful_shutdown()
         stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS + _LAST_BYTES_SECONDS))
         await asyncio.sleep(0)  # so that it refuses new calls from here on
+        self._call_streams.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
                 await self._streams.drain(GRACE_SECONDS - _ENDING_SECONDS)
@@ -100,6 +114,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         # In both modes: sessions of hosted mode are still to be cancelled and counted in the other.
         api = ChatKitAPI(
             await stack.enter_async_context(open_client(settings.openai_base_url)),
+            Circuit("chatkit", patience_seconds(settings.chatkit_timeout_seconds)),
             api_key=_plain(settings.openai_api_key),
             workflow_id=settings.openai_chatkit_workflow_id,
             file_upload="file_upload" in settings.chatkit_tools,
@@ -118,31 +133,38 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         conversations = await _open_conversations(
             settings, sessions, store, streams, cancellations, stack
         )
-        background = [cancellations.run()]
-        if interval := settings.chatkit_usage_sync_seconds:
-            background.append(UsageSync(store, api, interval).run())
-        if conversations is not None:
-            background.append(conversations.housekeeping.run())
-        await stack.enter_async_context(_running(background))
-
         health = health_aio.HealthServicer()
-        calls = CallInterceptor()
-        server = grpc.aio.server(interceptors=[calls], options=_OPTIONS)
+        admission = Admission(_MOST_DELAY_SECONDS)
+        await stack.enter_async_context(watching(admission))
+        calls = CallInterceptor(admission, _callers(settings))
+        server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
+        servicer = SessionServicer(sessions, store, settings.chatkit_timeout_seconds)
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
+        carried = Handlers(calls.wrap)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
-            SessionServicer(sessions, store, settings.chatkit_timeout_seconds), server
+            servicer, cast(grpc.aio.Server, carried)
         )
+        call_streams = CallStreamServicer(carried.by_name, calls.admits)
+        call_stream_service_pb2_grpc.add_CallStreamServiceServicer_to_server(call_streams, server)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         names = list(_NAMES)
         if conversations is not None:
             conversations.add_to(server)
             names.append(conversations.name)
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
-        port = await _listen(server, settings.session_service_listen)
+        port = await _listen(server, settings.session_service_listen, _credentials(settings))
         await server.start()
         stack.push_async_callback(server.stop, None)
-        for name in (*names, ""):  # the one for all is last: what it says holds for each
-            await health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        yield Server(port, server, health, calls, sessions, cancellations, streams)
+        # The one for all is last: what it says holds for each.
+        readiness = Readiness(store, health, (*names, ""))
+        await readiness.tell()
+        background = [cancellations.run(), readiness.run()]
+        if interval := settings.chatkit_usage_sync_seconds:
+            background.append(UsageSync(store, api, interval).run())
+        if conversations is not None:
+            background.append(conversations.housekeeping.run())
+        await stack.enter_async_context(_running(background))
+        yield Server(port, server, health, calls, call_streams, sessions, cancellations, streams)
 
 
 def _issuer(settings: Settings, api: ChatKitAPI) -> Issuer:
@@ -176,11 +198,36 @@ async def _open_conversations(
         raise CannotStart(f"cannot keep attachments in {directory}: {error}") from error
 
 
-async def _listen(server: grpc.aio.Server, address: str) -> int:
+def _callers(settings: Settings) -> Callers:
+    return Callers(
+        map(split_token, settings.session_service_token),
+        certificates=settings.session_service_tls_client_ca is not None,
+    )
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    if settings.session_service_tls_cert is None:
+        return None
+    files = tls.Files(
+        authorities=settings.session_service_tls_client_ca,
+        certificate=settings.session_service_tls_cert,
+        key=settings.session_service_tls_key,
+    )
+    try:
+        return server_credentials(tls.Watched(files))
+    except ValueError as error:  # replaced since the settings were checked
+        raise CannotStart(f"cannot use its certificate: {error}") from error
+
+
+async def _listen(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None
+) -> int:
     host, _, port = address.rpartition(":")
     try:
         # gRPC writes a line of its own when it cannot, and tells us less than the system does.
         await asyncio.to_thread(_check_address, host.strip("[]"), int(port))
+        if credentials is not None:
+            return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
     except (OSError, RuntimeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is in use"
@@ -207,9 +254,15 @@ def _check_address(host: str, port: int) -> None:
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:
     try:
-        return await stack.enter_async_context(open_sqlite_store(url.removeprefix("sqlite:///")))
+        if url.startswith("sqlite:///"):
+            path = url.removeprefix("sqlite:///")
+            return await stack.enter_async_context(open_sqlite_store(path))
+        return await stack.enter_async_context(open_postgres_store(url))
     except (OSError, sqlite3.Error) as error:
-        raise CannotStart(f"cannot use the database {url}: {error}") from error
+        remedy = sqlite_remedy(error)
+        raise CannotStart(f"cannot use the database {url}: {error}; {remedy}") from error
+    except CannotOpenStore as error:
+        raise CannotStart(f"cannot use the database {redactor(())(url)}: {error}") from error
 
 
 def _plain(secret: SecretStr | None) -> str | None:
@@ -218,10 +271,17 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 @contextlib.asynccontextmanager
 async def _running(coroutines: list[Coroutine[None, None, None]]) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    tasks = [asyncio.create_task(_watched(coroutine)) for coroutine in coroutines]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _watched(coroutine: Coroutine[None, None, None]) -> None:
+    try:
+        await coroutine
+    except Exception:  # they handle what they foresee
+        log.exception("a background task has ended; restart the service")

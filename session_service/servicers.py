@@ -30,7 +30,6 @@ _MODES = {
     "self_hosted": pb.SESSION_MODE_SELF_HOSTED,
 }
 _NOTHING = Breakdown()
-_PAGE_TOKEN = re.compile(r"(\d{1,18}) (.+)", re.ASCII | re.DOTALL)
 
 
 class SessionServicer(pb_grpc.SessionServiceServicer):

@@ -114,6 +114,7 @@ class Sessions:
         self._timeout_seconds = timeout_seconds
         self._on_deleted = on_deleted
         self._refreshes: dict[tuple[str, bytes], asyncio.Task[Issued]] = {}
+        self._keeping: set[asyncio.Task[None]] = set()
 
     async def create(
         self, user_id: str, state_variables: StateVariables, deadline: float
@@ -149,8 +150,8 @@ class Sessions:
         """Raises SessionNotFound, for another user's session too."""
         check_id("user_id", user_id)
         check_id("session_id", session_id)
-        session = await self._store.get(session_id)
-        if session is None or session.user_id != user_id:
+        session = await self._store.get(session_id, user_id)
+        if session is None:
             raise SessionNotFound
         return session
 
@@ -204,12 +205,12 @@ class Sessions:
         return page, (page[-1].created_ms, page[-1].id) if more else None
 
     async def drain(self) -> None:
-        """Waits for refreshes that go on without their callers."""
-        await asyncio.gather(*self._refreshes.values(), return_exceptions=True)
+        """Waits for what goes on without its callers."""
+        await asyncio.gather(*self._refreshes.values(), *self._keeping, return_exceptions=True)
 
     async def _refreshable(self, user_id: str, secret_hash: bytes) -> Session:
-        session = await self._store.get_by_secret(secret_hash)
-        if session is None or session.user_id != user_id:
+        session = await self._store.get_by_secret(secret_hash, user_id)
+        if session is None:
             raise SessionNotFound
         if session.deleted_ms is not None:
             raise SessionDeleted
@@ -253,8 +254,21 @@ class Sessions:
                 state_variables=state_variables,
                 mode=self._issuer.mode,
             )
-            await self._keep(session, _hash(issued.client_secret))
+            # Whoever leaves now must not leave a session at OpenAI that nobody knows of.
+            await asyncio.shield(self._start_keeping(session, _hash(issued.client_secret)))
         return Issued(session, issued.client_secret)
+
+    def _start_keeping(self, session: Session, secret_hash: bytes) -> asyncio.Task[None]:
+        keeping = asyncio.create_task(self._keep(session, secret_hash))
+        self._keeping.add(keeping)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._keeping.discard(task)
+            if not task.cancelled():
+                task.exception()  # its caller has seen it, if there still is one
+
+        keeping.add_done_callback(done)
+        return keeping
 
     async def _keep(self, session: Session, secret_hash: bytes) -> None:
         """Stores a session, or has OpenAI cancel what is theirs, as nobody will know of it."""

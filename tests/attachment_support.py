@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from session_service.circuit import Circuit
 from session_service.conversation.attachment_files import AttachmentFiles, open_attachment_files
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.links import Link, Links, link_key
@@ -142,6 +143,7 @@ class World:
     links: Links
     directory: Path
     openai: FilesAPI
+    database: str
 
     def on_disk(self) -> list[Path]:
         return sorted(path for path in self.directory.rglob("*") if path.is_file())
@@ -173,11 +175,12 @@ async def open_world(
         api = await stack.enter_async_context(open_files_api())
         client = await stack.enter_async_context(open_openai(api.url))
         database = stack.enter_context(TemporaryDirectory())
-        opened = await stack.enter_async_context(open_sqlite_store(f"{database}/chatkit.db"))
+        path = f"{database}/chatkit.db"
+        opened = await stack.enter_async_context(open_sqlite_store(path))
         store = opened.conversations
         files = await stack.enter_async_context(open_attachment_files(directory))
         links = Links(link_key(API_KEY))
-        copies = OpenAIFiles(client)
+        copies = OpenAIFiles(client, Circuit("files", 5), 30)
         attachments = Attachments(store, files, links, max_bytes, copies, allowed=allowed)
-        yield World(attachments, store, files, links, directory, api)
+        yield World(attachments, store, files, links, directory, api, path)
         await attachments.drain()

@@ -6,6 +6,8 @@ from pathlib import Path
 import certifi
 import pytest
 
+from tests.leaks import LeakWatch
+from tests.postgres_support import PostgresServer, running_postgres
 from tests.support import (
     Emulator,
     SessionService,
@@ -16,6 +18,10 @@ from tests.support import (
 
 pytest.register_assert_rewrite("tests.integration.store_contract", "tests.integration.store_values")
 pytest.register_assert_rewrite("tests.e2e.dashboard", "tests.e2e.processes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LeakWatch())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,3 +54,9 @@ async def service(emulator: Emulator, tmp_path: Path) -> AsyncIterator[SessionSe
     """A session service against the emulator, without a rate limit and without the usage sync."""
     async with open_session_service(settings_for(tmp_path, emulator.url)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server

@@ -22,8 +22,15 @@ from gateway.config import Settings
 from gateway.http_protocol import HTTPProtocol
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import session_service_pb2 as pb
+from protos.chatkit.v1.call_stream_service_pb2_grpc import (
+    add_CallStreamServiceServicer_to_server,
+)
 from protos.chatkit.v1.errors import ErrorDetails, to_status
+from runtime.admission import Admission
+from session_service.call_stream import CallStreamServicer, on_bytes
+from tests.leaks import refuse_to_tell
 from tests.support import running
+from tests.tls_support import Identity
 
 Code = grpc.StatusCode
 
@@ -159,6 +166,7 @@ class FakeService:
     answers: dict[str, Answer] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     port: int = 0
+    host: str = "127.0.0.1"
     conversations: FakeConversations | None = None
     """None is what a service in hosted mode has."""
     health: health_aio.HealthServicer = field(default_factory=health_aio.HealthServicer)
@@ -195,20 +203,30 @@ class FakeService:
         )
 
     @contextlib.asynccontextmanager
-    async def serve(self) -> AsyncIterator["FakeService"]:
-        """Serves on a free port, or on the one from before."""
+    async def serve(self, identity: Identity | None = None) -> AsyncIterator["FakeService"]:
+        """Serves on a free port, or on the one from before; with an identity, over TLS."""
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         handlers = {name: self.handler(name) for name in self.answers}
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler("chatkit.v1.SessionService", handlers)]
         )
+        carried = {
+            f"/chatkit.v1.SessionService/{name}": on_bytes(handler)
+            for name, handler in handlers.items()
+        }
+        add_CallStreamServiceServicer_to_server(CallStreamServicer(carried), server)
         if self.conversations:
             handlers = self.conversations.handlers()
             server.add_generic_rpc_handlers(
                 [grpc.method_handlers_generic_handler("chatkit.v1.ConversationService", handlers)]
             )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"{self.host}:{self.port}"
+        if identity is None:
+            self.port = server.add_insecure_port(address)
+        else:
+            pair = identity.key.read_bytes(), identity.certificate.read_bytes()
+            self.port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
         await server.start()
         try:
@@ -238,7 +256,7 @@ def gateway_settings(**values: Any) -> Settings:
 
 
 def token(user: object = 7, **claims: object) -> str:
-    return jwt.encode({"userId": user, "exp": int(time.time()) + 600, **claims}, SECRET)
+    return jwt.encode({"userId": user, "exp": int(time.time()) + 24 * 3600, **claims}, SECRET)
 
 
 @contextlib.asynccontextmanager
@@ -246,12 +264,13 @@ async def gateway_before(
     fake: FakeService,
     *,
     protocol: type[HTTPProtocol] = HTTPProtocol,
+    admission: Admission | None = None,
     **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway before that service."""
     target = (f"127.0.0.1:{fake.port}",)
     given = gateway_settings(session_service_target=target, **settings)
-    async with open_gateway(given, protocol=protocol) as http:
+    async with open_gateway(given, protocol=protocol, admission=admission) as http:
         yield http
 
 
@@ -260,10 +279,11 @@ async def open_gateway(
     settings: Settings,
     *,
     protocol: type[HTTPProtocol] = HTTPProtocol,
+    admission: Admission | None = None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serves a gateway as `python -m gateway` does; yields a client with the token of user 7."""
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, admission),
         port=0,
         http=protocol,
         ws="none",
@@ -275,7 +295,11 @@ async def open_gateway(
     headers = {"Authorization": f"Bearer {token()}", "Accept-Language": "en"}
     async with running(config) as url:
         async with httpx.AsyncClient(
-            base_url=url, headers=headers, trust_env=False, verify=False
+            base_url=url,
+            headers=headers,
+            event_hooks={"response": [refuse_to_tell]},
+            trust_env=False,
+            verify=False,
         ) as http:
             yield http
         await asyncio.sleep(0.002)  # for uvicorn to see that our connections are closed

@@ -25,7 +25,7 @@ _CHAT_ERRORS = (
     "UPSTREAM_RATE_LIMITED",
     "UPSTREAM_QUOTA_EXHAUSTED",
     "UPSTREAM_REJECTED",
-    "UPSTREAM_UNAVAILABLE",
+    "UPSTREAM_UNAVAILABLE.*",
 )
 _FILE_ERRORS = ("ATTACHMENT_TOO_LARGE", "ATTACHMENT_TYPE_NOT_ALLOWED.*")
 _UPLOAD_ERRORS = (
@@ -49,7 +49,7 @@ def chat_paths(say: Say) -> dict[str, dict[str, tuple[JSON, Sequence[str]]]]:
         "/api/chatkit/attachments": {"post": (_upload(say), _UPLOAD_ERRORS)},
         "/api/chatkit/attachments/{attachmentId}": {
             "get": (_read(say), _LINK_ERRORS),
-            "post": (_upload_to_link(say), (*_LINK_ERRORS, *_FILE_ERRORS)),
+            "post": (_upload_to_link(say), (*_LINK_ERRORS, *_FILE_ERRORS, "INVALID_ARGUMENT.file")),
         },
     }
 
@@ -57,7 +57,8 @@ def chat_paths(say: Say) -> dict[str, dict[str, tuple[JSON, Sequence[str]]]]:
 def _chat(say: Say) -> JSON:
     content = {
         "text/event-stream": {
-            "schema": {"type": "string"},
+            # Any: whether a schema is of the stream or of each event OpenAPI says from 3.2 on.
+            "schema": {},
             "examples": {"stream": {"value": examples.CHAT_EVENTS}},
         },
         "application/json": {

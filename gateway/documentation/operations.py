@@ -26,7 +26,7 @@ _ISSUE_ERRORS = (
     "UPSTREAM_RATE_LIMITED",
     "UPSTREAM_QUOTA_EXHAUSTED",
     "UPSTREAM_REJECTED",
-    "UPSTREAM_UNAVAILABLE",
+    "UPSTREAM_UNAVAILABLE.*",
 )
 _SESSION_ERRORS = (
     *_CALL_ERRORS,
@@ -100,6 +100,7 @@ def _create(say: Say) -> JSON:
         "responses": ok(
             say("The session.", "La sesión."),
             success(ref("IssuedSession")),
+            _issued(say),
             issued={"success": True, "data": examples.ISSUED},
         ),
     }
@@ -132,6 +133,7 @@ def _refresh(say: Say) -> JSON:
         "responses": ok(
             say("The new session.", "La sesión nueva."),
             success(ref("IssuedSession")),
+            _issued(say),
             refreshed={"success": True, "data": examples.REFRESHED},
         ),
     }
@@ -373,8 +375,31 @@ def _request_body(schema: str, bodies: JSON, *, required: bool) -> JSON:
     }
 
 
-def ok(description: str, schema: JSON, **bodies: JSON) -> JSON:
-    """Returns the responses of a success in JSON, with its examples."""
+def _issued(say: Say) -> JSON:
+    """Returns what can be asked with what an issued session has, as links of its response."""
+    path = {"sessionId": "$response.body#/data/session_id"}
+    body = {"existingSecret": "$response.body#/data/client_secret"}
+    return {
+        "read": {
+            "operationId": "getSession",
+            "parameters": path,
+            "description": say("Read it.", "Consultarla."),
+        },
+        "delete": {
+            "operationId": "deleteSession",
+            "parameters": path,
+            "description": say("Delete it.", "Eliminarla."),
+        },
+        "refresh": {
+            "operationId": "refreshSession",
+            "requestBody": body,
+            "description": say("Refresh its secret.", "Renovar su secreto."),
+        },
+    }
+
+
+def ok(description: str, schema: JSON, links: JSON | None = None, **bodies: JSON) -> JSON:
+    """Returns the responses of a success in JSON, with its examples, and what they lead to."""
     content: JSON = {"schema": schema}
     if bodies:
         content["examples"] = {name: {"value": body} for name, body in bodies.items()}
@@ -383,5 +408,6 @@ def ok(description: str, schema: JSON, **bodies: JSON) -> JSON:
             "description": description,
             "headers": {"X-Request-Id": ref("X-Request-Id", "headers")},
             "content": {"application/json": content},
+            **({"links": links} if links else {}),
         }
     }

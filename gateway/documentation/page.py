@@ -29,6 +29,7 @@ from gateway.documentation.html import (
 )
 from gateway.documentation.openapi import ALL_STATUS_CODES, openapi_document
 from gateway.documentation.words import WORDS, Words
+from gateway.security_headers import PAGE
 from gateway.texts import Language
 
 _HERE = Path(__file__).parent
@@ -36,11 +37,7 @@ _HERE = Path(__file__).parent
 _Operation: TypeAlias = tuple[str, str, Mapping[str, Any]]
 """A method, a path, and what the document says about them."""
 
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
+_HEADERS = {"Cache-Control": "no-cache"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +55,7 @@ class Documentation:
     def page_response(self, language: Language) -> Response:
         headers = {
             **_HEADERS,
+            **PAGE,
             "Content-Language": language,
             "Content-Security-Policy": self.policy,
             "Vary": "Accept-Language",

@@ -56,8 +56,9 @@ def _object(properties: JSON, optional: frozenset[str] = frozenset()) -> JSON:
 def _user_id(say: Say) -> JSON:
     return {
         "description": say(
-            'A user: an integer or a text; `7` and `"7"` are the same user.',
-            'Un usuario: un entero o un texto; `7` y `"7"` son el mismo usuario.',
+            'A user: an integer or a text; `7` and `"7"` are the same user. Null names none.',
+            'Un usuario: un entero o un texto; `7` y `"7"` son el mismo usuario. Null no indica'
+            " ninguno.",
         ),
         "anyOf": [
             # The integers that a JSON parser keeps exact.
@@ -69,6 +70,7 @@ def _user_id(say: Say) -> JSON:
                 # Printable characters; of other scripts too, but a pattern cannot say which.
                 "pattern": "^[ -~\u00a1-\u00ac\u00ae-\u0377]+$",
             },
+            {"type": "null"},
         ],
         "examples": [7, "auth0|5f7c8ec7c33c6c004bbafe82"],
     }
@@ -142,7 +144,8 @@ def _create_session_request(say: Say) -> JSON:
 
 
 def _refresh_session_request(say: Say) -> JSON:
-    secret = {"type": "string", "minLength": 1}
+    secret = {"type": ["string", "null"]}
+    given = {"type": "string", "minLength": 1}
     return {
         "type": "object",
         "description": say("Other fields are ignored.", "Los demás campos se ignoran."),
@@ -173,7 +176,10 @@ def _refresh_session_request(say: Say) -> JSON:
                 ),
             },
         },
-        "anyOf": [{"required": ["existingSecret"]}, {"required": ["currentClientSecret"]}],
+        "anyOf": [
+            {"required": [name], "properties": {name: given}}
+            for name in ("existingSecret", "currentClientSecret")
+        ],
     }
 
 

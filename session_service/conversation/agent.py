@@ -1,9 +1,7 @@
 """The agent that answers: the documented workflow as ours, or one that the user brings."""
 
-import asyncio
 import contextlib
 import importlib
-import itertools
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextvars import ContextVar
@@ -14,8 +12,9 @@ import agents
 import openai
 from agents.models.openai_responses import OpenAIResponsesModel
 
-from session_service.conversation.openai_failures import answer_of
-from session_service.openai_errors import backoff_seconds, is_retryable
+from session_service.circuit import Circuit
+from session_service.conversation.openai_failures import attempt_failures
+from session_service.retries import ask
 
 
 class BadAgent(Exception):
@@ -38,33 +37,24 @@ class AgentSettings:
 deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 """When the answer has to be there, in event loop time; set where a run begins."""
 
-_MAX_RETRIES = 2
-
 
 class Model(OpenAIResponsesModel):
-    """Asks again by the rules of hosted mode; the SDK's own know neither deadline nor quota."""
+    """Asks by the rules of hosted mode; the SDK's own know neither deadline nor quota."""
+
+    def __init__(self, name: str, client: openai.AsyncOpenAI, circuit: Circuit) -> None:
+        super().__init__(name, client)
+        self._circuit = circuit
 
     async def _fetch_response(self, *args: Any, **kwargs: Any) -> Any:
-        for retry in itertools.count():
-            wait = backoff_seconds(retry)
-            try:
-                return await super()._fetch_response(*args, **kwargs)
-            except openai.APIStatusError as error:
-                answer = answer_of(error)
-                if not is_retryable(answer):
-                    raise
-                asked = answer.retry_after_seconds()
-                wait = wait if asked is None else asked
-                failure: openai.APIError = error
-            except openai.APITimeoutError:
-                raise
-            except openai.APIConnectionError as error:
-                failure = error
-            time_left = deadline.get() - asyncio.get_running_loop().time()
-            if retry == _MAX_RETRIES or wait >= time_left:
-                raise failure
-            await asyncio.sleep(wait)
-        raise AssertionError("the loop above ends by itself")
+        fetch = super()._fetch_response
+
+        async def send() -> Any:
+            with attempt_failures():
+                return await fetch(*args, **kwargs)
+
+        # What is not streamed is silent until it is complete, which may be a while.
+        may_be_slow = not kwargs.get("stream")
+        return await ask(self._circuit, send, deadline.get(), may_be_slow=may_be_slow)
 
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Ends with the last event, though the connection may stay open after it."""
@@ -79,12 +69,13 @@ class Model(OpenAIResponsesModel):
 class ModelProvider(agents.ModelProvider):
     """Every model through our one client; the default where an agent names none."""
 
-    def __init__(self, client: openai.AsyncOpenAI, default_model: str) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, circuit: Circuit, default_model: str) -> None:
         self._client = client
+        self._circuit = circuit
         self._default_model = default_model
 
     def get_model(self, model_name: str | None) -> agents.Model:
-        return Model(model_name or self._default_model, self._client)
+        return Model(model_name or self._default_model, self._client, self._circuit)
 
 
 def create_agent(settings: AgentSettings) -> agents.Agent[Any]:

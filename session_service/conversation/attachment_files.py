@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import structlog
 
-from session_service.errors import AttachmentNotFound, Unavailable
+from session_service.errors import AttachmentNotFound, attachments_failed
 
 T = TypeVar("T")
 _Run: TypeAlias = Callable[..., "asyncio.Future[Any]"]
@@ -108,9 +108,7 @@ class AttachmentFiles:
             except OSError as error:
                 cause = errno.errorcode.get(error.errno or 0, "unknown")
                 log.error("attachments cannot be kept", error=cause, directory=str(self._directory))
-                raise Unavailable(
-                    "Attachments cannot be kept right now; see the log of the session service"
-                ) from error
+                raise attachments_failed() from error
 
         return asyncio.get_running_loop().run_in_executor(self._threads, guarded)
 
@@ -174,7 +172,11 @@ class _Growing:
             os.fsync(file.fileno())
             target.parent.mkdir(mode=0o700, exist_ok=True)
             self._path.replace(target)
-            _sync_folder(target.parent)
+            try:
+                _sync_folder(target.parent)
+            except OSError:
+                target.unlink(missing_ok=True)
+                raise
 
     def close(self) -> None:
         with self._lock:

@@ -108,9 +108,7 @@ class Attachments:
         try:
             return await self._fill(user_id, attachment, self._max_bytes, chunks)
         except BaseException:
-            # Should this fail as well, it goes when it is stale.
-            with contextlib.suppress(Unavailable):
-                await asyncio.shield(self._store.delete_attachment(user_id, attachment.id))
+            await asyncio.shield(self._undo(user_id, attachment))
             raise
 
     async def read(self, link: Link) -> tuple[Attachment, AsyncIterator[bytes]]:
@@ -223,6 +221,12 @@ class Attachments:
         await self._store.save_attachment(user_id, attachment)
         return attachment
 
+    async def _undo(self, user_id: str, attachment: Attachment) -> None:
+        # Should this fail as well, it goes when it is stale.
+        with contextlib.suppress(Unavailable):
+            await self._store.delete_attachment(user_id, attachment.id)
+            await self._files.remove(attachment.id)
+
     def _check_size(self, size: int) -> None:
         if size < 0:
             raise InvalidArgument("size", "must not be negative")
@@ -250,7 +254,12 @@ class Attachments:
                     raise AttachmentNotFound
                 await file.keep(check.finish)
                 filled = replace(current, size=file.size, uploaded=True)
-                await self._store.save_attachment(user_id, filled)
+                try:
+                    await self._store.save_attachment(user_id, filled)
+                except (AttachmentNotFound, Unavailable):
+                    with contextlib.suppress(Unavailable):
+                        await self._files.remove(attachment.id)
+                    raise
                 return filled
 
     @contextlib.contextmanager

@@ -114,7 +114,7 @@ class ChatServer(ChatKitServer[RequestContext]):
             if said := _own_words(error):
                 raise said from None
             failure = failure_of(error)
-            if failure is not None:
+            if failure is not None and failure is not error:  # or it was logged where it happened
                 log.warning("openai did not answer", reason=failure.reason, **problem_of(error))
             context.fail(failure or error)
             if message := unfinished.message():  # which ChatKit keeps when it is cancelled alone

@@ -1,6 +1,7 @@
 """What goes without being asked: old threads, and files that were attached and never sent."""
 
 import asyncio
+import time
 
 import structlog
 
@@ -28,9 +29,12 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Cleans every ten minutes, for as long as the process lives."""
+        began_ms, began = now_ms(), time.monotonic()
         while True:
+            # A clock that jumps ahead must not make all that is kept look old.
+            elapsed_ms = int((time.monotonic() - began) * 1000)
             try:
-                await self.clean(now_ms())
+                await self.clean(min(now_ms(), began_ms + elapsed_ms))
             except Exception:
                 log.exception("housekeeping failed; trying again")
             await asyncio.sleep(_EVERY_SECONDS)

@@ -1,8 +1,11 @@
 """What the exceptions of OpenAI's SDKs mean: each is one of ours, or a defect."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 
 import agents
+import httpx2
 import openai
 from agents.exceptions import ModelTimeoutError, ToolTimeoutError
 
@@ -15,6 +18,7 @@ from session_service.errors import (
     WorkflowNotFound,
 )
 from session_service.openai_errors import Answer, error_of
+from session_service.retries import AttemptFailed, failed_with
 
 _MAX_LOGGED_CHARACTERS = 300
 
@@ -57,6 +61,23 @@ def failure_of(error: Exception) -> ServiceError | None:
     # The Agents SDK has exceptions of its own around some: of what an agent ran as a tool, say.
     cause = error.__cause__
     return failure_of(cause) if isinstance(cause, Exception) else None
+
+
+@contextlib.contextmanager
+def attempt_failures() -> Iterator[None]:
+    """Raises AttemptFailed for what an attempt by the SDK fails with."""
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise failed_with(answer_of(error), error) from None
+    except openai.APITimeoutError as error:  # it has waited for as long as there is time
+        raise AttemptFailed(error, is_alive=False) from None
+    except openai.APIConnectionError as error:
+        if isinstance(error.__cause__, httpx2.ReadError | httpx2.RemoteProtocolError):
+            raise AttemptFailed(error) from None  # an answer, of which only its end is missing
+        raise AttemptFailed(error, is_alive=False, is_retryable=True) from None
+    except openai.APIError as error:
+        raise AttemptFailed(error) from None
 
 
 def problem_of(error: Exception) -> dict[str, object]:

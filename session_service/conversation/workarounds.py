@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, get_args
 import agents
 import agents.result
 import aiohttp
+import aiohttp.client
 import chatkit.agents
 import chatkit.server
 import httpx2
@@ -85,6 +86,10 @@ def apply() -> None:
     logging.getLogger("openai.agents").setLevel(logging.CRITICAL)
     # A connection that breaks, which is worth another try, would be told as a timeout.
     transport.AIOHTTP_EXC_MAP[aiohttp.ClientConnectionError] = httpx2.ConnectError
+    # An answer that is no HTTP would come through as aiohttp's own.
+    transport.AIOHTTP_EXC_MAP[aiohttp.ClientResponseError] = httpx2.RemoteProtocolError
+    # It would try again by itself what it takes for harmless: that is for `retries` to say.
+    vars(aiohttp.client)["IDEMPOTENT_METHODS"] = frozenset()
     # They would be posted to api.openai.com, whatever OPENAI_BASE_URL says.
     agents.set_tracing_disabled(True)
 

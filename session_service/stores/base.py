@@ -141,6 +141,10 @@ class UsageThread:
     """The last item that was counted; empty before the first."""
 
 
+class CannotOpenStore(Exception):
+    """The database cannot be used; the message says why, and no password."""
+
+
 class DuplicateSession(Exception):
     """The id or the secret of a new session belongs to another one already."""
 
@@ -151,6 +155,9 @@ class Store(Protocol):
     @property
     def conversations(self) -> ConversationStore:
         """What the self-hosted mode keeps, in the same database."""
+
+    async def check(self) -> None:
+        """Stores something of no consequence. Raises Unavailable where nothing can be stored."""
 
     async def add(self, session: Session, secret_hash: bytes) -> None:
         """Keeps a new session. Raises DuplicateSession."""
@@ -167,9 +174,14 @@ class Store(Protocol):
         They become due for another try at `cancel_again_ms`, unless `cancelled` is called first.
         """
 
-    async def get(self, session_id: str) -> Session | None: ...
+    async def get(self, session_id: str, user_id: str | None = None) -> Session | None:
+        """Returns a session, where a user is named only one of theirs.
 
-    async def get_by_secret(self, secret_hash: bytes) -> Session | None: ...
+        Another's is not even read: how long that takes would tell that it is there.
+        """
+
+    async def get_by_secret(self, secret_hash: bytes, user_id: str | None = None) -> Session | None:
+        """As `get`."""
 
     async def list(
         self, user_id: str | None, limit: int, before: tuple[int, str] | None

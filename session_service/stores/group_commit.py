@@ -5,6 +5,7 @@ and share the following one; each caller hears of its own write after the commit
 """
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -24,13 +25,17 @@ class _Write:
     future: asyncio.Future[Any]
     result: Any = None
     error: Exception | None = None
+    abandoned: bool = False
+    """Its caller has been told that it failed."""
 
 
 class GroupCommitWriter:
     """Runs functions of a connection in transactions, for the event loop that made it."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, patience_seconds: float) -> None:
+        """`patience_seconds` is the longest that a caller waits."""
         self._db = db
+        self._patience_seconds = patience_seconds
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -40,11 +45,17 @@ class GroupCommitWriter:
         """Runs `work` in the next transaction and returns what it returned, once that is committed.
 
         What `work` raises is raised here and undoes this write alone. A commit that fails fails all
-        it held.
+        it held. Raises TimeoutError where the database does not come to an end; what has not begun
+        by then is not stored later.
         """
         write = _Write(work, self._loop.create_future())
         self._queue.put(write)
-        result: T = await write.future
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                result: T = await write.future
+        except TimeoutError:
+            write.abandoned = True
+            raise
         return result
 
     async def close(self) -> None:
@@ -60,29 +71,41 @@ class GroupCommitWriter:
             while len(group) < _MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get())
             stopping = None in group
-            writes = [write for write in group if write is not None]
+            writes = [write for write in group if write is not None and not write.abandoned]
             if writes:
                 _commit(self._db, writes)
                 self._loop.call_soon_threadsafe(_settle, writes)
 
 
 def _commit(db: sqlite3.Connection, writes: list[_Write]) -> None:
+    """Stores what succeeds. Whatever happens, each write has its result or its error then."""
     try:
+        if db.in_transaction:  # the database was in no state to end the one before
+            db.execute("ROLLBACK")
         db.execute("BEGIN IMMEDIATE")
         for write in writes:
-            db.execute("SAVEPOINT one")
-            try:
-                write.result = write.work(db)
-            except Exception as error:
-                write.error = error
-                db.execute("ROLLBACK TO one")
-            db.execute("RELEASE one")
+            if not write.abandoned:  # while this waited for a lock
+                _attempt(db, write)
         db.execute("COMMIT")
-    except sqlite3.Error as error:  # locked, disk full, read-only: nothing of the group is stored
-        if db.in_transaction:
-            db.execute("ROLLBACK")
+    except Exception as error:  # locked, disk full, read-only: nothing of the group is stored
         for write in writes:
             write.error = error
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+
+
+def _attempt(db: sqlite3.Connection, write: _Write) -> None:
+    db.execute("SAVEPOINT one")
+    try:
+        write.result = write.work(db)
+    except Exception as error:
+        # A full disk ends the transaction, not the statement alone: what follows would be stored
+        # and called a failure, or the other way round (https://sqlite.org/lang_transaction.html).
+        if not db.in_transaction:
+            raise
+        write.error = error
+        db.execute("ROLLBACK TO one")
+    db.execute("RELEASE one")
 
 
 def _settle(writes: list[_Write]) -> None:

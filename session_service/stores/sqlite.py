@@ -36,6 +36,9 @@ class SQLiteStore:
     def conversations(self) -> SQLiteConversationStore:
         return self._conversations
 
+    async def check(self) -> None:
+        await self._database.check()
+
     # Sessions
 
     async def add(self, session: Session, secret_hash: bytes) -> None:
@@ -98,12 +101,12 @@ class SQLiteStore:
 
         return await self._database.write(work)
 
-    async def get(self, session_id: str) -> Session | None:
-        return await self._database.read(lambda db: sessions.select(db, "id = ?", session_id))
+    async def get(self, session_id: str, user_id: str | None = None) -> Session | None:
+        return await self._database.read(lambda db: sessions.select(db, "id", session_id, user_id))
 
-    async def get_by_secret(self, secret_hash: bytes) -> Session | None:
+    async def get_by_secret(self, secret_hash: bytes, user_id: str | None = None) -> Session | None:
         return await self._database.read(
-            lambda db: sessions.select(db, "secret_hash = ?", secret_hash)
+            lambda db: sessions.select(db, "secret_hash", secret_hash, user_id)
         )
 
     async def list(

@@ -18,8 +18,8 @@ EVERYBODY = ""
 _ALL_DAYS = -1
 """In the tables of distributions, the day that counts all days."""
 
-_KEEP_ENDINGS_MS = 60 * 60 * 1000
-"""Endings of the past are of no use; an hour of them is kept in case the clock is set back."""
+_KEEP_ENDINGS_MS = 25 * 60 * 60 * 1000
+"""Endings of the past are of no use, but a clock that was a day ahead may be set back."""
 
 
 def read(db: sqlite3.Connection, scope: str, now_ms: int, first_day: int) -> Rollup:
@@ -134,7 +134,8 @@ def add_ending(db: sqlite3.Connection, user_id: str, ends_ms: int, now_ms: int) 
 
 def remove_ending(db: sqlite3.Connection, user_id: str, ends_ms: int) -> None:
     db.execute(
-        "UPDATE endings SET sessions = sessions - 1 WHERE ends_ms = ? AND scope IN (?, ?)",
+        "UPDATE endings SET sessions = sessions - 1"
+        " WHERE ends_ms = ? AND scope IN (?, ?) AND sessions > 0",
         (ends_ms, user_id, EVERYBODY),
     )
 

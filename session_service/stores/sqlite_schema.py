@@ -2,6 +2,9 @@
 
 import sqlite3
 
+_FIRST_TABLES = {"sessions", "totals", "days", "endings"}
+"""Ours since the first release."""
+
 # `scope` is a user id, or '' for everybody (a user id is never empty).
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -201,16 +204,33 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
+class ForeignDatabase(sqlite3.DatabaseError):
+    """It is a database, but none of ours."""
+
+
+class NewerSchema(sqlite3.DatabaseError):
+    """A newer release has changed it already."""
+
+
+def check_is_ours(db: sqlite3.Connection) -> None:
+    """Reads, in a transaction. Raises ForeignDatabase for one that somebody else has made."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    names = {name for _, name, *_ in db.execute("PRAGMA table_list")}
+    tables = {name for name in names if not name.startswith("sqlite_")}
+    if (version == 0 and tables) or (version > 0 and not tables >= _FIRST_TABLES):
+        raise ForeignDatabase("it is the database of another program")
+
+
 def migrate(db: sqlite3.Connection) -> None:
     """Brings the database to the newest version, all or nothing.
 
-    Raises sqlite3.DatabaseError for a database that a newer release has written.
+    Raises NewerSchema for what must be left as it is.
     """
     db.execute("BEGIN IMMEDIATE")
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
-            raise sqlite3.DatabaseError(
+            raise NewerSchema(
                 f"it was written by a newer release (schema {version},"
                 f" this release knows {len(MIGRATIONS)})"
             )

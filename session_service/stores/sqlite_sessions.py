@@ -59,8 +59,12 @@ def cancel_later(
     return [session_id for (session_id,) in rows.fetchall()]
 
 
-def select(db: sqlite3.Connection, where: str, value: str | bytes) -> Session | None:
-    row = db.execute(f"SELECT {COLUMNS} FROM sessions WHERE {where}", (value,)).fetchone()
+def select(
+    db: sqlite3.Connection, column: str, value: str | bytes, user_id: str | None
+) -> Session | None:
+    """Returns the session with that value, of that user if one is named."""
+    sql = f"SELECT {COLUMNS} FROM sessions WHERE {column} = ?1 AND (?2 IS NULL OR user_id = ?2)"
+    row = db.execute(sql, (value, user_id)).fetchone()
     return from_row(row) if row else None
 
 

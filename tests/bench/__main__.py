@@ -25,6 +25,7 @@ from tests.bench.contestants import (
     running_upstream,
 )
 from tests.bench.creates import run_in_turns
+from tests.bench.overload import TIMES, overload
 from tests.bench.processes import ROOT, CannotRun, peak_mib
 from tests.bench.report import Goal
 from tests.bench.streams import StreamRun, run_streams_in_turns, warm_up
@@ -130,7 +131,20 @@ async def _statistics(plan: Plan, directory: Path, upstream: Contestant) -> list
     return report.growth_goals(times, plan.sizes)
 
 
-_PARTS = {"creates": _creates, "streams": _streams, "statistics": _statistics}
+async def _overload(plan: Plan, directory: Path, upstream: Contestant) -> list[Goal]:
+    async with running_chain(directory, upstream.port, directory / "overload.db") as chain:
+        seen = [await overload(chain, 2 * plan.seconds) for _ in range(plan.few_rounds)]
+    _say(f"creates, {TIMES:g} times as many as are answered at best")
+    _say(report.overload_table(seen) + "\n")
+    return report.overload_goals(seen)
+
+
+_PARTS = {
+    "creates": _creates,
+    "streams": _streams,
+    "statistics": _statistics,
+    "overload": _overload,
+}
 
 
 async def _bounded(plan: Plan, parts: Sequence[str]) -> None:

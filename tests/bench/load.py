@@ -17,7 +17,7 @@ from typing import cast
 import uvloop
 
 _LAST_ANSWERS_SECONDS = 10.0
-_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         answer = self._received + data if self._received else data
         head_end = answer.find(b"\r\n\r\n")
-        length = _CONTENT_LENGTH.search(answer, 0, head_end + 2) if head_end >= 0 else None
+        length = CONTENT_LENGTH.search(answer, 0, head_end + 2) if head_end >= 0 else None
         if length is None or len(answer) < head_end + 4 + int(length[1]):
             self._received = answer
             return

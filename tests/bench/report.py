@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from tests.bench.creates import Run
 from tests.bench.growth import BUSY_USER, StoreTime
+from tests.bench.overload import Overload
 from tests.bench.streams import StreamRun
 
 CHAIN = "chain"
@@ -21,6 +22,11 @@ _COLUMNS = ("connections", "contestant", "requests/s", "ratio", "p50", "p95", "p
 _CPU_COLUMNS = ("CPU µs", "peak MiB")
 _STREAM_COLUMNS = ("streams", "contestant", "events/s", "ratio", "first p50", "p95 ms")
 _STREAM_CPU_COLUMNS = ("CPU µs/event", "ratio", "peak MiB")
+
+_OVERLOAD_COLUMNS = (
+    *("best/s", "offered/s", "accepted/s", "ratio"),
+    *("p50", "p99 ms", "refused p50", "p99 ms"),
+)
 
 _AnyRun = TypeVar("_AnyRun", Run, StreamRun)
 
@@ -103,6 +109,34 @@ def growth_table(times: Sequence[StoreTime], runs: Sequence[Run], sizes: tuple[i
     cells = (f"{_spread(values, '{:.2f}')} ms" for values in (small, large))
     rows.append(("over HTTP, everybody", *cells, _spread(_growth(small, large), "{:.2f}x")))
     return _aligned(rows, left=0)
+
+
+def overload_table(seen: Sequence[Overload]) -> str:
+    """A row for each round; `best` is with 64 connections, and all of it is accepted."""
+    rows = [
+        ("best/s", "offered/s", "accepted/s", "ratio", "p50", "p99 ms", "refused p50", "p99 ms")
+    ]
+    for one in seen:
+        figures = one.at_times
+        rows.append(
+            (
+                f"{one.best.per_second:,.0f}",
+                f"{figures.offered_per_second:,.0f}",
+                f"{figures.accepted_per_second:,.0f}",
+                f"{one.kept:.2f}x",
+                f"{figures.accepted_p50_ms:,.0f}",
+                f"{figures.accepted_p99_ms:,.0f}",
+                f"{figures.refused_p50_ms:,.0f}",
+                f"{figures.refused_p99_ms:,.0f}",
+            )
+        )
+    return _aligned(rows, left=0)
+
+
+def overload_goals(seen: Sequence[Overload]) -> list[Goal]:
+    kept = median(one.kept for one in seen)
+    text = f"throughput under overload: {kept:.2f}x the best, goal at least 0.9x"
+    return [Goal(text, met=kept >= 0.9)]
 
 
 def creates_goals(runs: Sequence[Run]) -> list[Goal]:

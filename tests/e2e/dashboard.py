@@ -10,6 +10,7 @@ import httpx
 import jwt
 
 from tests.e2e.processes import PATIENCE_SECONDS, SECRET
+from tests.leaks import refuse_to_tell
 
 VERBATIM = (
     '{"userId":7,"username":"user7","email":"user7@example.com","role":"admin","userContext":'
@@ -37,7 +38,7 @@ STATE_VARIABLES = {
 
 def token_of(user: object, **claims: object) -> str:
     now = int(time.time())
-    return jwt.encode({"userId": user, "iat": now, "exp": now + 600, **claims}, SECRET)
+    return jwt.encode({"userId": user, "iat": now, "exp": now + 24 * 3600, **claims}, SECRET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,12 @@ class Dashboard:
 async def open_dashboard(url: str, user: object = 7, token: str = "") -> AsyncIterator[Dashboard]:
     headers = {"Authorization": f"Bearer {token or token_of(user)}", "Accept-Language": "en"}
     async with httpx.AsyncClient(
-        base_url=url, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False, verify=False
+        base_url=url,
+        headers=headers,
+        timeout=PATIENCE_SECONDS,
+        event_hooks={"response": [refuse_to_tell]},
+        trust_env=False,
+        verify=False,
     ) as http:
         yield Dashboard(http)
 

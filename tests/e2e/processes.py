@@ -1,6 +1,7 @@
 """Starts the processes of the system as a person would, and watches what they print."""
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -12,9 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import leaks
+
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 """For a machine that is busy with something else; nothing takes that long."""
+
+_RECENT_LINES = 50_000
 
 SECRET = "a-secret-of-the-dashboard-of-these-tests"
 WORKFLOW = "wf_e2e"
@@ -67,6 +72,7 @@ class Process:
         assert self._process.stdout
         with self._process.stdout as stdout:
             for line in stdout:
+                leaks.watch(line)
                 with self._changed:
                     self._lines.append(line)
                     self._changed.notify_all()
@@ -94,6 +100,12 @@ class Process:
             match = found()
             assert match, f"{pattern!r} is not in:\n{''.join(self._lines)}"
             return match
+
+    def last(self, pattern: str) -> re.Match[str] | None:
+        """Returns the match in the newest line that has one, None where no recent line has."""
+        with self._changed:
+            recent = itertools.islice(reversed(self._lines), _RECENT_LINES)
+            return next((match for line in recent if (match := re.search(pattern, line))), None)
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -170,9 +182,43 @@ class Part:
         return f"http://{self.address}"
 
 
+_WITH_CLOCK = """
+import pathlib, runpy, sys, time, types
+from grpc._cython import cygrpc
+
+# The core of gRPC asks the machine itself: the Python side of it must not disagree.
+cygrpc.time = types.SimpleNamespace(**vars(time))
+
+module, offset = sys.argv[1], pathlib.Path(sys.argv[2])
+real = time.time_ns
+time.time_ns = lambda: real() + int(offset.read_text()) * 10**9
+time.time = lambda: time.time_ns() / 10**9
+sys.argv = [module]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+class Clock:
+    """The time of day of processes that are run with its `arguments`; deadlines go on as ever."""
+
+    def __init__(self, directory: Path) -> None:
+        self._offset = directory / "clock-offset"
+        self.set(0)
+
+    def arguments(self, module: str) -> tuple[str, ...]:
+        """Returns what makes Python run a module by this clock."""
+        return ("-c", _WITH_CLOCK, module, str(self._offset))
+
+    def set(self, seconds: int) -> None:
+        """Sets it so many seconds ahead of ours."""
+        new = self._offset.with_suffix(".new")
+        new.write_text(str(seconds))
+        os.replace(new, self._offset)
+
+
 @contextlib.contextmanager
-def emulator(cwd: Path) -> Iterator[Part]:
-    arguments = ("-m", "session_service.openai_emulator", "--listen", "127.0.0.1:0")
+def emulator(cwd: Path, listen: str = "127.0.0.1:0") -> Iterator[Part]:
+    arguments = ("-m", "session_service.openai_emulator", "--listen", listen)
     with running(*arguments, cwd=cwd) as process:
         yield Part(process, process.wait_for(r"emulator at http://([\d.:]+)/v1")[1])
 
@@ -204,10 +250,13 @@ def _gateway_settings(targets: tuple[str, ...], settings: dict[str, str]) -> dic
 
 
 @contextlib.contextmanager
-def session_service(cwd: Path, openai: str, **settings: str) -> Iterator[Part]:
+def session_service(
+    cwd: Path, openai: str, *, clock: Clock | None = None, **settings: str
+) -> Iterator[Part]:
     """Runs `python -m session_service` against the OpenAI at that address."""
     given = _service_settings(openai, settings)
-    with running("-m", "session_service", cwd=cwd, **given) as process:
+    arguments = clock.arguments("session_service") if clock else ("-m", "session_service")
+    with running(*arguments, cwd=cwd, **given) as process:
         yield Part(process, process.wait_for(LISTENS["session_service"])[1])
 
 

@@ -76,11 +76,11 @@ async def test_sigterm_lets_the_service_finish_what_has_begun_and_the_gateway_sa
                 return (await dashboard.http.get(STATS)).status_code != 200
 
             await eventually(refuses)
+            assert not begun.done()
             answer = await dashboard.http.get(STATS)
             error_of(answer, "UNAVAILABLE", 503)
             assert int(answer.headers["retry-after"]) >= 1
             error_of(await dashboard.http.get("/readyz"), "UNAVAILABLE", 503)
-            assert not begun.done()
             data = await begun
             assert isinstance(data, dict)
             assert await ended(service.process) == 0

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx
 import jwt
 import pytest
+from google.protobuf.message import Message
 
 from tests.e2e import processes
 from tests.e2e.conftest import SESSIONS_PER_MINUTE, TIMEOUT_SECONDS
@@ -20,7 +20,7 @@ from tests.e2e.dashboard import (
     token_of,
 )
 from tests.e2e.processes import SECRET, System
-from tests.gateway_support import error_of
+from tests.gateway_support import FakeService, error_of
 
 SESSION, REFRESH, STATS = "/api/chatkit/session", "/api/chatkit/refresh", "/api/chatkit/stats"
 SOON = {"retry-after-ms": "1"}
@@ -32,7 +32,7 @@ async def create(dashboard: Dashboard, **body: Any) -> httpx.Response:
 
 
 NOBODY: list[object] = [True, None, {}, [], 7.5, "", "x" * 257]
-LATER = int(time.time()) + 600
+LATER = int(time.time()) + 24 * 3600
 AUTHORIZATIONS = {
     "none": "",
     "another scheme": "Basic dTpw",
@@ -282,25 +282,17 @@ async def test_unavailable(directory: Path) -> None:
             assert (await dashboard.http.get("/healthz")).status_code == 200
 
 
-async def defective(request: object, context: object) -> bytes:
+async def defective(context: object) -> Message:
     raise RuntimeError("the cause is nobody's business")
 
 
 async def test_internal(directory: Path) -> None:
-    server = grpc.aio.server()
-    handlers: dict[str, Any] = {"CreateSession": grpc.unary_unary_rpc_method_handler(defective)}
-    name = "chatkit.v1.SessionService"
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, handlers)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        with processes.gateway(directory, f"127.0.0.1:{port}") as gateway:
+    async with FakeService({"CreateSession": defective}).serve() as fake:
+        with processes.gateway(directory, f"127.0.0.1:{fake.port}") as gateway:
             async with open_dashboard(gateway.url) as dashboard:
                 answer = await create(dashboard)
                 error_of(answer, "INTERNAL", 500)
                 assert "nobody's business" not in answer.text
-    finally:
-        await server.stop(None)
 
 
 async def test_what_is_too_large_or_of_another_type_is_said_in_json(

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import httpx
+
 from tests.e2e import processes
 from tests.e2e.dashboard import (
     VERBATIM,
@@ -36,7 +38,7 @@ async def test_no_secret_is_printed_or_stored(
     token, other = token_of(7), token_of(8)
     secrets = {"token": token.rpartition(".")[2], "other": other.rpartition(".")[2]}
     secrets |= {"key": KEY, "shared secret": SECRET}
-    settings = {"LOG_LEVEL": "debug", "OPENAI_API_KEY": KEY}
+    settings = {"LOG_LEVEL": "debug", "OPENAI_API_KEY": KEY, "PYTHONASYNCIODEBUG": "1"}
     with processes.pair(directory, own_emulator, **settings) as (service, gateway):
         async with (
             open_dashboard(gateway.url, token=token) as dashboard,
@@ -59,6 +61,8 @@ async def test_no_secret_is_printed_or_stored(
             await dashboard.http.get("/api/chatkit/stats", params=body)
             await dashboard.http.post(f"{REFRESH}?token={token}", json={**body, "userId": 8})
             await dashboard.http.post(REFRESH, content=f'{{"existingSecret": "{KEY}')
+            await misplace(dashboard.http, created["client_secret"])
+            await misplace(dashboard.http, KEY)
             await dashboard.delete(created["session_id"])
         # Still running: what is in the write-ahead log counts, too.
         stored = b"".join(await asyncio.to_thread(contents, directory))
@@ -74,6 +78,22 @@ async def test_no_secret_is_printed_or_stored(
             assert part.encode() not in stored, name
     assert "user7@example.com" not in output
     assert b"user7@example.com" not in stored
+
+
+async def misplace(http: httpx.AsyncClient, secret: str) -> None:
+    """Sends a secret wherever it can be sent; its client fails where an answer repeats it."""
+    bearer = {"Authorization": f"Bearer {secret}"}
+    for path in (f"{SESSION}/{secret}", f"/{secret}", f"/api/chatkit/attachments/{secret}"):
+        for method in ("GET", "DELETE", "POST"):
+            assert (await http.request(method, path)).status_code >= 400
+            assert (await http.request(method, path, headers=bearer)).status_code >= 400
+    for name in ("X-Request-Id", "Accept-Language", "Origin", "Content-Type", "User-Agent"):
+        answer = await http.post(SESSION, content=b"[]", headers={name: secret})
+        assert secret not in f"{answer.headers}{answer.text}"
+    for body in ({"userId": secret}, {"existingSecret": [secret]}, {secret: secret}):
+        assert (await http.post(REFRESH, json=body)).status_code >= 400
+    assert (await http.get(f"/api/chatkit/stats?userId={secret}&days={secret}")).status_code >= 400
+    assert (await http.get("/api/chatkit/stats", headers=bearer)).status_code == 401
 
 
 def contents(directory: Path) -> list[bytes]:

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from session_service.circuit import Circuit, patience_seconds
 from session_service.issuer import IssuedSession
-from session_service.openai_api import ChatKitAPI, open_client
+from session_service.openai_api import ChatKitAPI
+from session_service.openai_client import open_client
 from tests.support import eventually
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -97,7 +99,7 @@ async def listening(handler: Handler) -> AsyncIterator[Peer]:
 async def api_of(url: str, **others: Any) -> AsyncIterator[ChatKitAPI]:
     async with open_client(url) as client:
         values = {"api_key": "sk-test", "workflow_id": "wf_test", "file_upload": True, **others}
-        yield ChatKitAPI(client, **values)
+        yield ChatKitAPI(client, Circuit("chatkit", patience_seconds(30)), **values)
 
 
 def within(seconds: float) -> float:

@@ -121,6 +121,21 @@ class SessionsContract:
                 assert [s for page in pages for s in page] == mine[::-1]
                 assert all(len(page) == size for page in pages[:-1])
 
+    async def test_a_session_is_found_for_its_user_alone(self, store: Store) -> None:
+        mine = await add(store, "a", "7")
+        for user in ("7", None):
+            assert await store.get("a", user) == mine
+            assert await store.get_by_secret(secret_hash("a"), user) == mine
+        for another in ("8", "", "77", "7 "):
+            assert await store.get("a", another) is None
+            assert await store.get_by_secret(secret_hash("a"), another) is None
+
+    async def test_a_check_changes_nothing(self, store: Store) -> None:
+        await add(store, "a")
+        before = await everything(store, None)
+        await store.check()
+        assert await everything(store, None) == before
+
     async def test_users_are_told_apart_to_the_letter(self, store: Store) -> None:
         users = ["a", "A", "a ", "ä", "a'", "a%", "_", "7", "07", "x" * 256]
         for number, user in enumerate(users):

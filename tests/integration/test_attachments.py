@@ -2,8 +2,10 @@
 
 import asyncio
 import resource
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from session_service.errors import (
     Unavailable,
     UpstreamRejected,
 )
+from session_service.stores import sqlite_database
 from session_service.stores.conversations import Attachment
 from tests.attachment_examples import BASE_URL, EXAMPLES, PDF, PNG, WORD, link_of, zipped
 from tests.attachment_support import API_KEY, MAX_BYTES, Counted, World, open_world, stream
@@ -286,6 +289,33 @@ async def test_an_upload_that_is_cancelled_leaves_nothing(world: World) -> None:
     assert await world.store.stale_attachments(2**50, 10) == []
 
 
+@pytest.mark.parametrize("way", ["direct", "two-phase"])
+async def test_bytes_whose_end_cannot_be_stored_do_not_stay(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_database, "_BUSY_SECONDS", 0.1)
+    async with open_world(tmp_path) as world:
+        link = await world.announce()
+        with closing(sqlite3.connect(world.database, isolation_level=None)) as other:
+
+            async def then_locked() -> AsyncIterator[bytes]:
+                yield PNG
+                other.execute("BEGIN IMMEDIATE")
+
+            upload = (
+                world.attachments.upload_direct("7", "a.png", "image/png", 0, then_locked())
+                if way == "direct"
+                else world.attachments.upload_to(link, "image/png", 0, then_locked())
+            )
+            with pytest.raises(Unavailable):
+                await upload
+            assert world.on_disk() == []
+            other.execute("ROLLBACK")
+        if way == "two-phase":  # as nothing has come by this link
+            filled = await world.attachments.upload_to(link, "image/png", 0, stream(PNG))
+            assert filled.uploaded
+
+
 # Links
 
 
@@ -396,11 +426,11 @@ async def test_what_openai_does_not_delete_is_logged(world: World) -> None:
     for attachment in attachments:
         await world.attachments.to_model(attachment)
     rows = [await _row(world, attachment.id) for attachment in attachments]
-    world.openai.failures = [(500, {"message": "down"}), (404, {"message": "no such file"})]
+    world.openai.failures = [(400, {"message": "no"}), (404, {"message": "no such file"})]
     with structlog.testing.capture_logs() as logged:
         await world.attachments.discard(rows)
     assert world.on_disk() == []
-    assert [(e["event"], e["status"]) for e in logged] == [("a file stays at openai", 500)]
+    assert [(e["event"], e["status"]) for e in logged] == [("a file stays at openai", 400)]
 
 
 async def test_what_was_never_sent_goes_after_a_day(world: World) -> None:

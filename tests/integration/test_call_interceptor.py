@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from structlog.testing import capture_logs
 
 from runtime import log as logs
+from runtime.admission import Admission, Counts
 from session_service.errors import AttachmentTooLarge, ThreadNotFound
 from session_service.interceptors import CallInterceptor
 from tests.support import refused
@@ -95,9 +96,12 @@ BUILD: dict[str, Any] = {
 
 @asynccontextmanager
 async def serving(
-    deserializer: Callable[[bytes], bytes] | None = None, /, **behaviors: Behavior
+    deserializer: Callable[[bytes], bytes] | None = None,
+    admission: Admission | None = None,
+    /,
+    **behaviors: Behavior,
 ) -> AsyncIterator[Running]:
-    interceptor = CallInterceptor()
+    interceptor = CallInterceptor(admission or Admission())
     server = grpc.aio.server(interceptors=[interceptor])
     handlers = {
         kind: BUILD[kind](behavior, request_deserializer=deserializer)
@@ -323,3 +327,24 @@ async def test_a_stream_is_in_flight_until_it_has_ended() -> None:
         go_on.set()
         assert await call.read() == b"the last"
         await asyncio.wait_for(idle, 5)
+
+
+@pytest.mark.parametrize("kind", ECHOES)
+async def test_what_is_too_much_is_refused_before_it_is_read(kind: str) -> None:
+    """And nobody logs a line for each: what was refused is counted."""
+    read: list[bytes] = []
+
+    def note(data: bytes) -> bytes:
+        read.append(data)
+        return data
+
+    admission = Admission(few=0, most=0)
+    async with serving(note, admission, **ECHOES) as running:
+        with capture_logs() as captured, refused("UNAVAILABLE") as refusal:
+            await answers_of(running.begin(kind))
+    assert refusal.details.metadata == {"cause": "overload"}
+    assert refusal.details.retry_after_seconds == 1
+    assert refusal.trailing["x-request-id"] == "req-of-this-test"
+    assert not read
+    assert not captured
+    assert admission.take_counts() == Counts(refused=1)

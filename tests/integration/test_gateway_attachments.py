@@ -388,7 +388,9 @@ async def test_a_file_is_read_through_its_link(
     assert answer.headers["content-type"] == "text/plain"
     assert answer.headers["content-length"] == "5"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert answer.headers["content-security-policy"] == (
+        "sandbox; default-src 'none'; frame-ancestors 'none'"
+    )
     assert answer.headers["cache-control"] == "private, no-store"
     assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
     assert answer.headers["access-control-allow-origin"] == ORIGIN

@@ -96,10 +96,11 @@ async def test_retry_after_is_whole_seconds_and_never_too_early(
     [
         (grpc.StatusCode.DEADLINE_EXCEEDED, "UPSTREAM_TIMEOUT"),
         (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+        (grpc.StatusCode.CANCELLED, "UNAVAILABLE"),
         *(
             (code, "INTERNAL")
             for code in grpc.StatusCode
-            if code.name not in ("OK", "DEADLINE_EXCEEDED", "UNAVAILABLE")
+            if code.name not in ("OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE")
         ),
     ],
 )
@@ -242,7 +243,27 @@ async def test_a_delete_says_so_in_both_languages(http: httpx.AsyncClient) -> No
     assert [m["data"] for m in messages] == [{"id": "cksess_1", "status": "deleted"}] * 2
 
 
-@pytest.mark.parametrize("body", [{}, {"existingSecret": None}, {"existingSecret": ["ek_1"]}])
+@pytest.mark.parametrize("other", [token(8), "nonsense"])
+async def test_two_tokens_are_none(http: httpx.AsyncClient, fake: FakeService, other: str) -> None:
+    # A proxy before us may have checked the one that we would not look at.
+    for both in ((token(7), other), (other, token(7))):
+        headers = [("Authorization", f"Bearer {value}") for value in both]
+        request = httpx.Request("GET", http.base_url.join(STATS), headers=headers)
+        error_of(await http.send(request), "UNAUTHENTICATED", 401)
+    assert not fake.calls
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"existingSecret": None},
+        {"existingSecret": ""},
+        {"existingSecret": ["ek_1"]},
+        {"existingSecret": 0, "currentClientSecret": "ek_1"},
+        {"existingSecret": "ek_1", "currentClientSecret": ["ek_1"]},
+    ],
+)
 async def test_a_refresh_needs_a_secret(
     http: httpx.AsyncClient, fake: FakeService, body: dict[str, Any]
 ) -> None:

@@ -6,105 +6,45 @@ import contextlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pydantic import SecretStr
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from gateway import jwks
-from gateway.auth import Authenticator, Caller
+from gateway.auth import Authenticator
 from gateway.errors import APIError
-from gateway.jwks import KeySet
 from tests.gateway_support import STATS, FakeService, error_of, gateway_before
-from tests.support import eventually, serve
-
-RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-OTHER_RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
-P384_KEY = ec.generate_private_key(ec.SECP384R1())
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-
-
-def published(key: Key, kid: str | None, **others: str) -> dict[str, Any]:
-    algorithm = jwt.get_algorithm_by_name(
-        "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
-    )
-    to_jwk: Any = algorithm
-    public: dict[str, Any] = to_jwk.to_jwk(key.public_key(), as_dict=True)
-    return {**public, **({"kid": kid} if kid else {}), **others}
-
-
-def signed(key: Key, kid: str | None, algorithm: str = "RS256", **claims: object) -> str:
-    payload = {"sub": "7", "exp": int(time.time()) + 600, **claims}
-    return jwt.encode(payload, key, algorithm, headers={"kid": kid} if kid else None)
-
-
-@dataclass(slots=True)
-class Issuer:
-    """Publishes keys, or answers otherwise where it is told to; counts how often it was asked."""
-
-    keys: list[dict[str, Any]] = field(default_factory=lambda: [published(RSA_KEY, "one")])
-    otherwise: Callable[[], Awaitable[Response]] | None = None
-    asked: int = 0
-    url: str = ""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        if Request(scope).url.path != "/keys":
-            response = Response("a trap", 200)
-        else:
-            self.asked += 1
-            if self.otherwise:
-                response = await self.otherwise()
-            else:
-                response = Response(json.dumps({"keys": self.keys}))
-        await response(scope, receive, send)
-
-    def answers(self, body: str | bytes, status: int = 200) -> None:
-        async def answer() -> Response:
-            return Response(body, status)
-
-        self.otherwise = answer
+from tests.integration.token_issuer import (
+    EC_KEY,
+    OTHER_RSA_KEY,
+    P384_KEY,
+    RSA_KEY,
+    Issuer,
+    Key,
+    caller_of,
+    open_authenticator,
+    open_issuer,
+    published,
+    refusal_of,
+    signed,
+)
+from tests.support import eventually
 
 
 @pytest.fixture
 async def issuer() -> AsyncIterator[Issuer]:
-    issuer = Issuer()
-    async with serve(issuer) as url:
-        issuer.url = f"{url}/keys"
+    async with open_issuer() as issuer:
         yield issuer
-
-
-@contextlib.asynccontextmanager
-async def open_authenticator(url: str, secret: str | None = None) -> AsyncIterator[Authenticator]:
-    async with httpx.AsyncClient(trust_env=False, verify=False) as client:
-        yield Authenticator(secret=SecretStr(secret) if secret else None, keys=KeySet(client, url))
 
 
 @pytest.fixture
 async def authenticator(issuer: Issuer) -> AsyncIterator[Authenticator]:
     async with open_authenticator(issuer.url) as authenticator:
         yield authenticator
-
-
-async def caller_of(authenticator: Authenticator, token: str) -> Caller:
-    return await authenticator.authenticate(f"Bearer {token}")
-
-
-async def refusal_of(authenticator: Authenticator, token: str) -> APIError:
-    with pytest.raises(APIError) as caught:
-        await caller_of(authenticator, token)
-    return caught.value
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(RSA_KEY, "RS256"), (EC_KEY, "ES256")])
@@ -178,7 +118,7 @@ async def test_invented_key_ids_do_not_flood_the_issuer(
 async def test_what_these_keys_did_not_sign_is_refused(
     issuer: Issuer, authenticator: Authenticator, token: str, keys: list[dict[str, Any]]
 ) -> None:
-    issuer.keys = keys
+    issuer.keys = [*keys, published(EC_KEY, "other")]
     assert (await refusal_of(authenticator, token)).reason == "UNAUTHENTICATED"
 
 
@@ -215,6 +155,7 @@ GARBAGE: dict[str, tuple[str | bytes, int]] = {
     "not UTF-8": (b'{"keys": "\xff"}', 200),
     "no keys": ('{"keys": []}', 200),
     "no list of keys": ('{"keys": {"one": 1}}', 200),
+    "no key for signatures": (json.dumps({"keys": [published(RSA_KEY, "one", use="enc")]}), 200),
     "keys that are none": ('{"keys": [1, null, "a", {}, {"kty": "RSA"}]}', 200),
     "a list": ("[]", 200),
     "a text": ('"keys"', 200),
@@ -234,12 +175,16 @@ async def test_an_issuer_that_answers_garbage_is_not_the_users_fault(
     assert int(error.headers["Retry-After"]) >= 1
 
 
-async def test_a_redirect_is_not_followed(issuer: Issuer, authenticator: Authenticator) -> None:
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(
+    issuer: Issuer, authenticator: Authenticator, status: int
+) -> None:
     async def redirect() -> Response:
-        return RedirectResponse("/elsewhere")
+        return RedirectResponse("/elsewhere", status)
 
     issuer.otherwise = redirect
     assert (await refusal_of(authenticator, signed(RSA_KEY, "one"))).reason == "UNAVAILABLE"
+    assert issuer.trapped == 0
 
 
 async def test_an_issuer_that_is_down_or_slow_is_not_the_users_fault(

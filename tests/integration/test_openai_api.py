@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from runtime import log as logs
-from session_service import openai_api
+from session_service import retries
 from session_service.errors import (
     InvalidAPIKey,
     UpstreamError,
@@ -40,7 +40,7 @@ async def api(emulator: Emulator) -> AsyncIterator[ChatKitAPI]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_api, "backoff_seconds", lambda retry: 0.001)
+    monkeypatch.setattr(retries, "backoff_seconds", lambda retry: 0.001)
 
 
 async def test_what_is_sent_is_exactly_this() -> None:

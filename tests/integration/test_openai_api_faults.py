@@ -11,7 +11,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from session_service import openai_api
+from session_service import retries
 from session_service.errors import (
     UpstreamError,
     UpstreamUnavailable,
@@ -34,7 +34,7 @@ from tests.support import eventually
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_api, "backoff_seconds", lambda retry: 0.001)
+    monkeypatch.setattr(retries, "backoff_seconds", lambda retry: 0.001)
 
 
 async def failure_of(peer: Peer, seconds: float = 10) -> str:
@@ -223,7 +223,7 @@ async def test_a_small_answer_that_unpacks_to_a_huge_one_is_not_unpacked() -> No
 
 
 async def test_connections_are_not_leaked_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_api, "backoff_seconds", lambda retry: 0.001)
+    monkeypatch.setattr(retries, "backoff_seconds", lambda retry: 0.001)
     async with listening(reset) as peer, api_of(peer.url) as api:
         for handler in (
             *(*UNUSABLE.values(), *NO_ANSWER.values(), *NO_HTTP.values()),

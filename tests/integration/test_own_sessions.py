@@ -14,9 +14,11 @@ import pytest
 
 from protos.chatkit.v1 import session_service_pb2 as pb
 from session_service.cancellations import Cancellations
+from session_service.circuit import Circuit
 from session_service.config import Settings
 from session_service.errors import SessionDeleted, Unauthenticated, Unavailable
-from session_service.openai_api import ChatKitAPI, open_client
+from session_service.openai_api import ChatKitAPI
+from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
 from session_service.rate_limit import RateLimit
 from session_service.sessions import Issued, Sessions, now_ms
@@ -235,7 +237,9 @@ async def open_domain(directory: Path, openai_base_url: str) -> AsyncIterator[Do
         open_sqlite_store(str(directory / "chatkit.db")) as store,
         open_client(openai_base_url) as client,
     ):
-        api = ChatKitAPI(client, api_key="sk-test", workflow_id=None, file_upload=True)
+        api = ChatKitAPI(
+            client, Circuit("chatkit", 5), api_key="sk-test", workflow_id=None, file_upload=True
+        )
         deleted: list[str] = []
         cancellations = Cancellations(store, api)
         issuer = OwnSessions("sk-test")

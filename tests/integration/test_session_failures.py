@@ -1,11 +1,10 @@
-"""Why calls fail: every reason that OpenAI, the settings, the limits or the store can give."""
+"""Why calls fail besides OpenAI: see test_upstream_matrix for that."""
 
 import asyncio
 import datetime
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -24,56 +23,6 @@ from tests.support import (
     refused,
     settings_for,
 )
-
-QUICKLY = {"retry-after-ms": "1"}
-UPSTREAM: dict[str, tuple[dict[str, Any], str, dict[str, str], int]] = {
-    # How OpenAI fails, the reason, its metadata, how often OpenAI is asked.
-    "wrong key": ({"status": 401}, "INVALID_API_KEY", {"cause": "rejected"}, 1),
-    "no scope": ({"status": 403}, "INVALID_API_KEY", {"cause": "permission"}, 1),
-    "no workflow": ({"status": 404}, "WORKFLOW_NOT_FOUND", {}, 1),
-    "bad request": ({"status": 400}, "UPSTREAM_REJECTED", {}, 1),
-    "redirect": (
-        {"status": 307, "headers": {"location": "https://example.com/"}},
-        "UPSTREAM_UNAVAILABLE",
-        {},
-        1,
-    ),
-    "error": ({"status": 500, "headers": QUICKLY}, "UPSTREAM_UNAVAILABLE", {}, 3),
-    "no quota": (
-        {"status": 429, "body": {"error": {"code": "insufficient_quota"}}},
-        "UPSTREAM_QUOTA_EXHAUSTED",
-        {},
-        1,
-    ),
-    "too fast": ({"status": 429, "headers": QUICKLY}, "UPSTREAM_RATE_LIMITED", {}, 3),
-    "nothing": ({"status": 204, "raw_body": ""}, "UPSTREAM_UNAVAILABLE", {}, 1),
-    "broken": ({"kind": "malformed"}, "UPSTREAM_UNAVAILABLE", {}, 1),
-    "broken off": ({"kind": "truncate"}, "UPSTREAM_UNAVAILABLE", {}, 1),
-    "huge": ({"kind": "huge"}, "UPSTREAM_UNAVAILABLE", {}, 1),
-    "reset": ({"kind": "reset"}, "UPSTREAM_UNAVAILABLE", {}, 3),
-    "silent": ({"kind": "hang"}, "UPSTREAM_TIMEOUT", {}, 1),
-}
-
-
-@pytest.mark.parametrize("case", UPSTREAM)
-async def test_openais_failures_have_their_reason_and_count(
-    case: str, emulator: Emulator, tmp_path: Path
-) -> None:
-    failure, reason, metadata, asked = UPSTREAM[case]
-    # Waits between tries are at most 0.5 s and 1 s.
-    seconds = 0.5 if case == "silent" else 10
-    settings = settings_for(tmp_path, emulator.url, chatkit_timeout_seconds=seconds)
-    async with open_session_service(settings) as service:
-        await emulator.fail("sessions.create", times=None, **failure)
-        with refused(reason) as refusal:
-            await service.create()
-        assert refusal.details.metadata == metadata
-        assert (refusal.details.retry_after_seconds is None) == (case != "too fast")
-        assert len(await emulator.requests("sessions.create")) == asked
-        stats = await service.stats()
-        assert (stats.failures, stats.total_sessions) == (1, 0)
-        assert stats.daily[-1].failures == 1
-        assert stats.failures_by_reason == stats.daily[-1].failures_by_reason == {reason: 1}
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,31 @@ print("at the end")
     assert (running.returncode, output) == (0, b"at the end\n")
 
 
+async def test_what_hangs_does_not_keep_a_process_from_ending_and_is_named() -> None:
+    program = """
+import asyncio, os, signal, threading
+from runtime.signals import stop_request
+
+def a_disk_that_hangs():
+    threading.Event().wait()
+
+with stop_request(hard_stop_seconds=0.3) as stop:
+    threading.Thread(target=a_disk_that_hangs).start()
+    os.kill(os.getpid(), signal.SIGTERM)
+    asyncio.run(stop.wait())
+print("drained", flush=True)
+"""
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program),
+        cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, complaint = await asyncio.wait_for(running.communicate(), 20)
+    assert (running.returncode, output) == (1, b"drained\n")
+    assert b"in a_disk_that_hangs" in complaint
+
+
 async def test_a_service_on_an_address_of_another_machine_says_so_in_one_line(
     tmp_path: Path,
 ) -> None:
@@ -68,7 +93,11 @@ async def test_a_service_on_an_address_of_another_machine_says_so_in_one_line(
         *(sys.executable, "-m", "session_service"),
         cwd=tmp_path,
         # For documentation, so nobody's: RFC 5737.
-        env={"PYTHONPATH": str(REPOSITORY), "SESSION_SERVICE_LISTEN": "192.0.2.1:50051"},
+        env={
+            "PYTHONPATH": str(REPOSITORY),
+            "SESSION_SERVICE_LISTEN": "192.0.2.1:50051",
+            "SESSION_SERVICE_PLAINTEXT": "true",
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

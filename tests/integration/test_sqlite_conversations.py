@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from session_service.stores import sqlite_database, sqlite_schema
+from session_service.stores import sqlite_database, sqlite_file, sqlite_schema
 from session_service.stores.base import Day, Totals
 from session_service.stores.conversations import Item, Thread
 from session_service.stores.sqlite import SQLiteStore, open_sqlite_store
@@ -44,7 +44,7 @@ class Watch:
         self.statements: list[str] = []
         self._steps = 0
 
-    def connect(self, path: str) -> sqlite3.Connection:
+    def connect(self, path: str, _: float) -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         db.set_trace_callback(self.statements.append)
         db.set_progress_handler(self._step, 1)
@@ -64,7 +64,8 @@ class Watch:
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
-    monkeypatch.setattr(sqlite_database, "_connect", watch.connect)
+    for module in (sqlite_file, sqlite_database):
+        monkeypatch.setattr(module, "connect", watch.connect)
     monkeypatch.setattr(sqlite_database, "_READERS", 1)
     return watch
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from session_service.errors import Unavailable
-from session_service.stores import sqlite_database, sqlite_schema
+from session_service.stores import sqlite_database, sqlite_file, sqlite_schema
 from session_service.stores.base import DuplicateSession, Session
 from session_service.stores.group_commit import GroupCommitWriter
 from session_service.stores.sqlite import SQLiteStore, open_sqlite_store
@@ -63,13 +63,14 @@ async def store(path: str) -> AsyncIterator[SQLiteStore]:
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """The connections that stores open from now on; a store's first one is its writer's."""
     made: list[sqlite3.Connection] = []
-    connect = sqlite_database._connect
+    connect = sqlite_file.connect
 
-    def recording(path: str) -> sqlite3.Connection:
-        made.append(connect(path))
+    def recording(path: str, busy_seconds: float) -> sqlite3.Connection:
+        made.append(connect(path, busy_seconds))
         return made[-1]
 
-    monkeypatch.setattr(sqlite_database, "_connect", recording)
+    for module in (sqlite_file, sqlite_database):
+        monkeypatch.setattr(module, "connect", recording)
     return made
 
 
@@ -190,7 +191,7 @@ async def test_a_bad_row_does_not_fail_its_neighbours(store: SQLiteStore) -> Non
 async def test_a_write_that_fails_half_way_is_undone_alone(path: str) -> None:
     await open_and_close(path)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    writer = GroupCommitWriter(db)
+    writer = GroupCommitWriter(db, patience_seconds=10)
 
     def fail(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO totals (scope, sessions) VALUES ('bad', 1)")

@@ -22,8 +22,11 @@ from session_service.stores.base import (
     UsageUser,
 )
 from session_service.stores.conversations import ANSWERED, BROKEN_OFF, Item, Thread, Turn
+from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
 from tests.integration.store_values import secret_hash
+from tests.postgres_support import PostgresServer
+from tests.reconciliation import reconcile
 
 BEGIN = 20_000 * DAY_MS + DAY_MS - 3_600_000
 USERS = ("7", "8", "Ana")
@@ -61,6 +64,8 @@ class History:
     failures: list[tuple[str, str, int]] = field(default_factory=list)
     messages: list[tuple[str, int]] = field(default_factory=list)
     looked: list[tuple[str, int]] = field(default_factory=list)
+    first_looked: dict[str, int] = field(default_factory=dict)
+    """By user, when the first of their threads at OpenAI was: none of them is looked at again."""
     turns: list[tuple[str, Turn]] = field(default_factory=list)
     threads: dict[str, str] = field(default_factory=dict)
     """Whose they are."""
@@ -114,7 +119,8 @@ async def act(store: Store, history: History, step: Step) -> None:
             assert await store.count_messages(user, thread, "i", times, history.now)
             await store.usage_counted(UsageUser(user, 0, 0, 0), history.now, None, 0)
             history.messages += [(user, time) for time in times]
-            history.looked.append((user, history.now))
+            # All is counted as far as the thread that was not looked at for longest.
+            history.looked.append((user, history.first_looked.setdefault(user, history.now)))
         case _:
             await act_in_thread(store, history, step)
 
@@ -290,7 +296,7 @@ def end_of(root: Session, rows: Sequence[Session]) -> int:
     return max(newest.expires_ms, newest.created_ms)
 
 
-@settings(
+exhaustive = settings(
     max_examples=30,
     phases=(Phase.generate, Phase.shrink),  # to explain a failure takes minutes
     deadline=None,
@@ -298,17 +304,36 @@ def end_of(root: Session, rows: Sequence[Session]) -> int:
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+@exhaustive
 @given(STEPS)
 def test_the_counters_say_what_a_count_of_all_rows_says(steps: list[Step]) -> None:
     async def run() -> None:
         with tempfile.TemporaryDirectory() as directory:
-            async with open_sqlite_store(f"{directory}/chatkit.db") as store:
-                history = History()
-                for step in steps:
-                    await act(store, history, step)
-                    await compare(store, history, history.now, days=1 + step[3] % 3)
-                await compare_threads(store, history)
-                for later in (0, 5 * MINUTE, 601_000, 3 * DAY_MS):
-                    await compare(store, history, history.now + later, 366)
+            path = f"{directory}/chatkit.db"
+            async with open_sqlite_store(path) as store:
+                await live(store, steps)
+                assert reconcile(path) == []
 
     asyncio.run(run())
+
+
+@exhaustive
+@given(STEPS)
+def test_the_counters_of_postgresql_say_so_too(postgres: PostgresServer, steps: list[Step]) -> None:
+    async def run() -> None:
+        async with open_postgres_store(await postgres.clean_database()) as store:
+            await live(store, steps)
+
+    asyncio.run(run())
+
+
+async def live(store: Store, steps: Sequence[Step]) -> None:
+    history = History()
+    for step in steps:
+        await act(store, history, step)
+        await compare(store, history, history.now, days=1 + step[3] % 3)
+    await compare_threads(store, history)
+    for later in (0, 5 * MINUTE, 601_000, 3 * DAY_MS):
+        await compare(store, history, history.now + later, 366)

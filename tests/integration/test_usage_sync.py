@@ -10,8 +10,10 @@ from structlog.typing import EventDict
 
 from runtime import log as logs
 from session_service import usage
+from session_service.circuit import Circuit
 from session_service.errors import InvalidAPIKey
-from session_service.openai_api import ChatKitAPI, open_client
+from session_service.openai_api import ChatKitAPI
+from session_service.openai_client import open_client
 from session_service.sessions import now_ms
 from session_service.statistics import statistics
 from session_service.stores.base import DAY_MS, Session, Totals
@@ -56,7 +58,13 @@ async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
 @pytest.fixture
 async def sync(store: SQLiteStore, emulator: Emulator, clock: Clock) -> AsyncIterator[UsageSync]:
     async with open_client(emulator.url) as client:
-        api = ChatKitAPI(client, api_key="sk-test", workflow_id="wf_test", file_upload=True)
+        api = ChatKitAPI(
+            client,
+            Circuit("chatkit", 5),
+            api_key="sk-test",
+            workflow_id="wf_test",
+            file_upload=True,
+        )
         yield UsageSync(store, api, INTERVAL_MS / 1000)
 
 
@@ -441,7 +449,9 @@ async def test_who_comes_back_during_a_round_is_not_forgotten(
 async def test_without_a_key_nobody_is_asked(store: SQLiteStore, emulator: Emulator) -> None:
     await add_session(store)
     async with open_client(emulator.url) as client:
-        api = ChatKitAPI(client, api_key=None, workflow_id="wf_1", file_upload=True)
+        api = ChatKitAPI(
+            client, Circuit("chatkit", 5), api_key=None, workflow_id="wf_1", file_upload=True
+        )
         with pytest.raises(InvalidAPIKey):
             await UsageSync(store, api, INTERVAL_MS / 1000).count()
     assert await emulator.requests() == []

@@ -37,6 +37,15 @@ SELF_HOSTED = {
 }
 """The defaults of what the self-hosted mode adds to it."""
 
+TRANSPORT = {
+    "session_service_token": (),
+    "session_service_plaintext": False,
+    "session_service_tls_cert": None,
+    "session_service_tls_key": None,
+    "session_service_tls_client_ca": None,
+}
+"""The defaults of how callers reach it, which test_transport_settings.py is about."""
+
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -61,7 +70,9 @@ def test_the_defaults_are_the_contracts() -> None:
     settings = load_settings().model_dump()
     assert {name: settings[name] for name in CONTRACT} == CONTRACT
     assert {name: settings[name] for name in SELF_HOSTED} == SELF_HOSTED
-    assert settings.keys() - CONTRACT.keys() - SELF_HOSTED.keys() == {"chatkit_system_message"}
+    assert {name: settings[name] for name in TRANSPORT} == TRANSPORT
+    known = CONTRACT.keys() | SELF_HOSTED.keys() | TRANSPORT.keys()
+    assert settings.keys() - known == {"chatkit_system_message"}
 
 
 def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +103,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert settings.openai_api_key is not None
     assert settings.openai_api_key.get_secret_value() == "sk-1"
-    assert settings.model_dump(exclude={"openai_api_key"}) == {
+    assert settings.model_dump(exclude={"openai_api_key", *TRANSPORT}) == {
         "openai_chatkit_workflow_id": "wf_1",
         "openai_base_url": "http://127.0.0.1:8090/v1",
         "chatkit_mode": "self_hosted",
@@ -153,12 +164,25 @@ BAD = {
         ":1",
         "a b:1",
     ],
+    "SESSION_SERVICE_PLAINTEXT": ["maybe", "2"],
+    "SESSION_SERVICE_TOKEN": ["short"],
     "DATABASE_URL": [
         "data/chatkit.db",
         "sqlite:///",
         "sqlite:///:memory:",
         "mysql://x/y",
-        "postgresql://h/d",
+        "postgresql+asyncpg://h/d",
+        "postgresql:/h/d",
+        "postgresql://h",
+        "postgresql://h/",
+        "postgresql://h:5x/d",
+        "postgresql://h,/d",
+        "postgresql://h/d#a",
+        "postgresql://u:pass@word@h/d",
+        "postgresql://u:12/34@h/d",
+        'postgresql://u:p"@h/d',
+        "postgresql://u:p w@h/d",
+        "postgresql://h/d?password=p@w",
     ],
     "CHATKIT_TIMEOUT_SECONDS": ["0", "-1", "nan", "inf", "601", "soon"],
     "CHATKIT_MAX_MESSAGES": ["0", "-1", "1.5", "many"],
@@ -171,6 +195,22 @@ BAD = {
     "LOG_LEVEL": ["loud", "5"],
     "LOG_FORMAT": ["xml"],
 }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:p%40ss@db.example:5432/chatkit",
+        "postgres://db/chatkit?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "postgresql:///chatkit?host=/run/postgresql",
+        "postgresql://user@%2Frun%2Fpostgresql/chatkit",
+        "postgresql://user:pass@[::1]:5432/chatkit",
+        "postgresql://user:pass@db-1:5432,db-2/chatkit?target_session_attrs=primary",
+    ],
+)
+def test_a_database_may_be_postgresql(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert load_settings().database_url == url
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, value) for n in BAD for value in BAD[n]])
@@ -214,8 +254,13 @@ SENTENCES = {
     ("CHATKIT_MAX_MESSAGES", "1.5"): "must be a whole number",
     ("CHATKIT_MODE", "x"): "must be hosted or self_hosted",
     ("CHATKIT_TOOLS", "search,magic"): ("entry 2 must be search, file_upload or code_interpreter"),
-    ("DATABASE_URL", "postgresql://u:p@h/d"): (
-        "PostgreSQL is not supported yet; use sqlite:///path/to/file.db"
+    ("DATABASE_URL", "mysql://u:p@h/d"): (
+        "must be sqlite:///path/to/file.db (sqlite://// begins an absolute path)"
+        " or postgresql://user:password@host/database"
+    ),
+    ("DATABASE_URL", "postgresql://u:p@ss@h/d"): (
+        "must be postgresql://user:password@host:port/database, with characters of the"
+        " password that have a meaning in addresses as %40, %2F, …"
     ),
 }
 

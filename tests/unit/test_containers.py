@@ -20,7 +20,7 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 def stages() -> dict[str, str]:
     """Returns the text of each stage by its name, with that of the stages it builds on."""
     found: dict[str, str] = {}
-    for stage in re.split(r"(?m)^(?=FROM )", DOCKERFILE)[1:]:
+    for stage in re.split(r"(?m)^(?=FROM )", DOCKERFILE)[1:]:  # before them is the base image
         match = re.match(r"FROM (\S+) AS (\S+)", stage)
         assert match is not None
         found[match[2]] = found.get(match[1], "") + stage
@@ -58,13 +58,37 @@ def test_only_the_gateway_is_published_and_only_to_this_machine() -> None:
     assert SERVICES["gateway"]["ports"] == ["127.0.0.1:8080:8080"]
 
 
+def test_the_base_image_is_named_once_and_pinned() -> None:
+    assert re.findall(r"(?m)^ARG PYTHON_IMAGE=(.*)$", DOCKERFILE) == re.findall(
+        r"python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", DOCKERFILE
+    )
+    bases = re.findall(r"(?m)^FROM (\S+)", DOCKERFILE)
+    assert set(bases) - stages().keys() == {"$PYTHON_IMAGE"}
+
+
+def test_only_the_gateway_reaches_the_session_service() -> None:
+    networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    assert {n for n, found in networks.items() if "inside" in found} == {
+        "gateway",
+        "session-service",
+    }
+    assert networks["gateway"] & networks["session-service"] == {"inside"}
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
+    # Nobody else is on it, so that what both need without TLS may be said there.
+    for name in ("gateway", "session-service"):
+        assert SERVICES[name]["environment"]["SESSION_SERVICE_PLAINTEXT"] == "true"
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_containers_have_no_rights_that_they_do_not_need(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] <= 512
+    assert "mem_limit" in service
     assert service["build"]["target"] in stages()
+    assert not {"privileged", "user", "cap_add", "network_mode", "devices"} & service.keys()
 
 
 def test_the_emulator_runs_on_request_alone() -> None:

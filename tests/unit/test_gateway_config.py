@@ -18,7 +18,8 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, **given: str) -> Settings:
-    for name, value in {"JWT_SECRET": "secret", **given}.items():
+    needed = {"JWT_SECRET": "secret", "SESSION_SERVICE_PLAINTEXT": "true"}
+    for name, value in {**needed, **given}.items():
         monkeypatch.setenv(name, value)
     return load_settings()
 
@@ -55,6 +56,40 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.session_service_target == ("10.0.0.1:50051", "10.0.0.2:50051")
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://Dashboard.Example.com", "https://dashboard.example.com"),
+        ("https://a.example:443", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:443", "http://a.example:443"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("*", "*"),
+    ],
+)
+def test_an_origin_is_as_browsers_send_it(
+    monkeypatch: pytest.MonkeyPatch, given: str, sent: str
+) -> None:
+    assert settings(monkeypatch, CORS_ALLOW_ORIGINS=given).cors_allow_origins == (sent,)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "null",
+        "https://a.example/",
+        "https://a.example?b",
+        "https://a.example#b",
+        "https://user@a.example",
+        "https://*.example",
+        "https://a.example:x",
+        "https://ñ.example",
+    ],
+)
+def test_what_no_browser_sends_is_no_origin(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert "CORS_ALLOW_ORIGINS" in refusal(monkeypatch, CORS_ALLOW_ORIGINS=value)
+
+
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("JWT_ISSUER=file\nJWT_AUDIENCE=file\nJWT_SECRET=file\nOTHER=1\n")
     found = settings(monkeypatch, JWT_ISSUER="environment")
@@ -83,6 +118,15 @@ def test_an_empty_value_is_an_absent_one(monkeypatch: pytest.MonkeyPatch, value:
         ("JWT_JWKS_URL", "http://issuer.example/keys"),
         ("JWT_JWKS_URL", "http://127.0.0.1.example/keys"),
         ("JWT_JWKS_URL", "file:///etc/passwd"),
+        ("JWT_JWKS_URL", "https://"),
+        ("JWT_JWKS_URL", "https:///keys"),
+        ("JWT_JWKS_URL", "https://[issuer"),
+        ("JWT_JWKS_URL", "https://issuer.example:port/keys"),
+        ("JWT_JWKS_URL", "https://issuer.example/a b"),
+        ("JWT_JWKS_URL", "https://issuer.example/keys#one"),
+        ("JWT_JWKS_URL", "http://localhost@issuer.example/keys"),
+        ("JWT_JWKS_URL", "http://issuer.example\\@localhost/keys"),
+        ("JWT_JWKS_URL", "http://2130706433/keys"),
         ("CORS_ALLOW_ORIGINS", "dashboard.example"),
         ("CORS_ALLOW_ORIGINS", "https://dashboard.example/"),
         ("CORS_ALLOW_ORIGINS", "https://dashboard.example/path"),

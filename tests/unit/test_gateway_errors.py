@@ -124,6 +124,15 @@ def test_each_cause_has_its_own_remedy(
     assert len(hints) == len(causes)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_that_the_gateway_is_not_known_is_not_that_the_user_is_not(language: Language) -> None:
+    refused = rpc_error("UNAUTHENTICATED", metadata={"cause": "service_token"})
+    for error in (from_rpc(refused), from_conversation_rpc(refused)):
+        assert (error.reason, error.status_code) == ("UNAVAILABLE", 503)
+        assert "WWW-Authenticate" not in error.headers
+        assert "SESSION_SERVICE_TOKEN" in text_of(error.reason, error.detail, language).hint
+
+
 def test_when_to_try_again_is_passed_on() -> None:
     error = from_rpc(rpc_error("RATE_LIMITED", retry_after_seconds=12.3))
     assert error.headers["Retry-After"] == "13"
@@ -137,9 +146,13 @@ def test_without_details_of_ours_the_code_is_all_there_is(
 ) -> None:
     metadata = Metadata(*trailing)
     error = from_rpc(AioRpcError(code, Metadata(), metadata, details="not for anybody"))
-    expected = {"UNAVAILABLE": "UNAVAILABLE", "DEADLINE_EXCEEDED": "UPSTREAM_TIMEOUT"}
+    expected = {
+        "UNAVAILABLE": "UNAVAILABLE",
+        "CANCELLED": "UNAVAILABLE",
+        "DEADLINE_EXCEEDED": "UPSTREAM_TIMEOUT",
+    }
     assert error.reason == expected.get(code.name, "INTERNAL")
-    assert ("Retry-After" in error.headers) is (code.name == "UNAVAILABLE")
+    assert ("Retry-After" in error.headers) is (error.reason == "UNAVAILABLE")
 
 
 def test_every_reason_says_whether_the_chat_may_try_again() -> None:
@@ -178,7 +191,7 @@ def test_only_a_call_that_does_not_exist_means_hosted_mode() -> None:
     missing = failed(grpc.StatusCode.UNIMPLEMENTED)
     assert (missing.reason, missing.detail) == ("NOT_FOUND", "chatkit")
     assert failed(grpc.StatusCode.INTERNAL).reason == "INTERNAL"
-    assert failed(grpc.StatusCode.CANCELLED).reason == "INTERNAL"
+    assert failed(grpc.StatusCode.CANCELLED).reason == "UNAVAILABLE"
 
 
 def test_the_envelope_is_the_contracts() -> None:

@@ -84,7 +84,7 @@ def test_a_message_in_the_chat_is_for_who_chats(reason: str, language: Language)
         message = chat_message(reason, detail, language)
         assert message.endswith(".")
         # Settings are for administrators.
-        assert not re.search(r"\b(CHATKIT|OPENAI|JWT)_", message)
+        assert not re.search(r"\b(CHATKIT|OPENAI|JWT|SESSION_SERVICE)_", message)
 
 
 def test_what_who_chats_can_do_is_in_the_message() -> None:

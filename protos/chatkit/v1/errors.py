@@ -20,7 +20,8 @@ from protos.chatkit.v1 import error_reason_pb2
 DOMAIN = "chatkit.movonte.com"
 
 _PREFIX = "ERROR_REASON_"
-_DETAILS_KEY = "grpc-status-details-bin"
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+"""Of the trailing metadata: a google.rpc.Status, serialized."""
 
 REASONS: frozenset[str] = frozenset(
     name.removeprefix(_PREFIX)
@@ -74,7 +75,7 @@ def details_of(error: grpc.RpcError) -> ErrorDetails | None:
     """Returns what a failed call, of grpc or grpc.aio, carries; None for nothing of ours."""
     # Named tuples by grpc, tuples by grpc.aio.
     trailing = cast(Iterable[tuple[str, str | bytes]], error.trailing_metadata() or ())
-    raw = next((value for key, value in trailing if key == _DETAILS_KEY), None)
+    raw = next((value for key, value in trailing if key == STATUS_DETAILS_KEY), None)
     if not isinstance(raw, bytes):
         return None
     try:

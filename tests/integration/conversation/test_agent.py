@@ -119,7 +119,7 @@ async def test_a_tool_may_ask_the_page_and_goes_on_with_its_result(
 
 
 async def test_a_tool_that_hangs_is_given_up(settings: MakeSettings) -> None:
-    theirs = settings(chatkit_agent=f"{THEIRS}:agent", chatkit_timeout_seconds=1)
+    theirs = settings(chatkit_agent=f"{THEIRS}:agent", chatkit_timeout_seconds=2)
     async with open_chat(theirs) as chat:
         with refused("UPSTREAM_TIMEOUT"):
             await chat.say("call hang")

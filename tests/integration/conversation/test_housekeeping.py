@@ -1,5 +1,6 @@
 """What goes without being asked."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import openai
+import pytest
 
+from session_service.circuit import Circuit
 from session_service.config import Settings
+from session_service.conversation import housekeeping
 from session_service.conversation.attachment_files import open_attachment_files
 from session_service.conversation.attachments import Attachments
 from session_service.conversation.housekeeping import Housekeeping
 from session_service.conversation.links import Links
 from session_service.conversation.openai_files import OpenAIFiles
+from session_service.sessions import now_ms
 from session_service.stores.base import DAY_MS
 from session_service.stores.conversations import ConversationStore
 from session_service.stores.sqlite import open_sqlite_store
@@ -48,7 +53,11 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         openai.AsyncOpenAI(api_key="sk-test", base_url=settings.openai_base_url) as client,
     ):
         attachments = Attachments(
-            store.conversations, files, Links(b"key"), 1024, OpenAIFiles(client)
+            store.conversations,
+            files,
+            Links(b"key"),
+            1024,
+            OpenAIFiles(client, Circuit("files", 5), 30),
         )
         yield House(store.conversations, attachments, settings.chatkit_attachments_dir)
 
@@ -99,3 +108,30 @@ async def test_the_service_cleans_by_itself(settings: Callable[..., Settings]) -
             return thread_id not in str(await chat.ask("threads.list"))
 
         await eventually(is_gone)
+
+
+async def test_a_clock_that_jumps_ahead_makes_nothing_old(
+    settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = settings()
+    async with open_chat(made) as chat:
+        thread_id = await chat.new_thread()
+    async with open_house(made) as house:
+        asked: list[int] = []
+
+        def clock() -> int:
+            """It jumps a century ahead once the service has begun by it."""
+            asked.append(now_ms())
+            return asked[-1] + (100 * 365 * DAY_MS if len(asked) > 2 else 0)
+
+        async def often() -> bool:
+            return len(asked) > 10
+
+        monkeypatch.setattr(housekeeping, "now_ms", clock)
+        monkeypatch.setattr(housekeeping, "_EVERY_SECONDS", 0.01)
+        kept = Housekeeping(house.store, house.attachments, retention_days=30)
+        running = asyncio.create_task(kept.run())
+        await eventually(often)
+        assert await house.store.thread("7", thread_id) is not None
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

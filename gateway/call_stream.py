@@ -1,0 +1,184 @@
+"""Unary calls that travel together on one stream to a session service.
+
+See protos/chatkit/v1/call_stream_service.proto.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+import structlog
+from google.rpc import status_pb2
+
+from protos.chatkit.v1 import call_stream_service_pb2 as pb
+from protos.chatkit.v1.errors import STATUS_DETAILS_KEY, details_of
+
+_MAX_MESSAGE_BYTES = 256 * 1024
+"""Of calls that travel together; a single one may be larger. The service takes 1 MiB."""
+_MAX_TIMEOUT_MS = 2**32 - 1
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+log = structlog.get_logger()
+
+
+class CallError(grpc.aio.AioRpcError):
+    """What a call failed with, as gRPC raises it for one by itself."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        trailing: Sequence[tuple[str, str | bytes]] = (),
+        *,
+        not_begun: bool = False,
+    ) -> None:
+        super().__init__(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), message)
+        self.not_begun = not_begun
+        """Whether it is certain that nothing was done for the call."""
+
+    def again(self, not_begun: bool) -> "CallError":
+        """Returns the same for another call."""
+        return CallError(
+            self.code(),
+            self.details() or "",
+            tuple(self.trailing_metadata()),
+            not_begun=not_begun,
+        )
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the service has said nothing, as the stream ended before."""
+        return self.code() is grpc.StatusCode.UNAVAILABLE and not self.trailing_metadata()
+
+
+class CallStream:
+    """One stream, from when it is opened until it breaks or is retired."""
+
+    def __init__(
+        self,
+        carry: Callable[[AsyncIterator[pb.CarryRequest]], Any],
+        on_confirmed: Callable[[], None],
+    ) -> None:
+        self._on_confirmed = on_confirmed
+        self._is_confirmed = False
+        self._is_ending = False
+        self._loop = asyncio.get_running_loop()
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._unsent: dict[int, pb.Call] = {}
+        self._cancelled: list[int] = []
+        self._changed = asyncio.Event()
+        self._rpc = carry(self._requests())
+
+    @property
+    def takes_calls(self) -> bool:
+        """Not before the service has said anything: gRPC takes calls from us before it has a
+        connection, and then nobody could tell whether they were begun."""
+        return self._is_confirmed and not self._is_ending
+
+    async def call(self, message: pb.Call, deadline: float) -> bytes:
+        """Returns the serialized response to a call, until a time of the event loop.
+
+        Only while the stream takes calls. Gives the call its id and what time is left. Raises
+        CallError.
+        """
+        remaining_ms = (deadline - self._loop.time()) * 1000
+        message.timeout_ms = round(min(max(1, remaining_ms), _MAX_TIMEOUT_MS))
+        message.id = next(self._ids)
+        outcome: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiting[message.id] = outcome
+        self._unsent[message.id] = message
+        self._changed.set()
+        limit = self._loop.call_at(deadline, _expire, outcome)
+        try:
+            return await outcome
+        finally:
+            limit.cancel()
+            nobody_answered = self._waiting.pop(message.id, None)
+            if not self._unsent.pop(message.id, None) and nobody_answered:
+                self._cancelled.append(message.id)
+            self._changed.set()
+
+    async def read(self) -> CallError:
+        """Settles calls until the stream ends, and returns what ended it.
+
+        Calls that are left then have failed, too.
+        """
+        end, is_clean = CallError(grpc.StatusCode.UNAVAILABLE, "The stream has ended"), False
+        try:
+            async for response in self._rpc:
+                if response.draining:
+                    self._is_ending = True
+                if not self._is_confirmed:
+                    self._is_confirmed = True
+                    self._on_confirmed()
+                for outcome in response.outcomes:
+                    self._settle(outcome)
+            is_clean = True  # the service has not even read what it has not answered
+        except grpc.aio.AioRpcError as error:
+            end = _end(error)
+        except Exception as error:
+            log.exception("defect", method="Carry")
+            end = CallError(grpc.StatusCode.UNAVAILABLE, repr(error))
+        finally:
+            self._is_ending = True
+            self._rpc.cancel()
+            for call_id, waiting in self._waiting.items():
+                if not waiting.done():
+                    waiting.set_exception(end.again(is_clean or call_id in self._unsent))
+            self._waiting.clear()
+        return end.again(not_begun=True)
+
+    def retire(self) -> None:
+        """Takes no more calls, and ends the stream with the last of those that there are."""
+        self._is_ending = True
+        self._changed.set()
+
+    async def _requests(self) -> AsyncIterator[pb.CarryRequest]:
+        while not self._is_ending or self._waiting:
+            await self._changed.wait()
+            self._changed.clear()
+            while self._unsent or self._cancelled:
+                # What is asked during a write goes together.
+                yield self._next_request()
+
+    def _next_request(self) -> pb.CarryRequest:
+        request = pb.CarryRequest(cancelled=self._cancelled)
+        self._cancelled.clear()
+        size = 0
+        for call in self._unsent.values():
+            size += call.ByteSize()
+            if request.calls and size > _MAX_MESSAGE_BYTES:
+                break
+            request.calls.append(call)
+        for call in request.calls:
+            del self._unsent[call.id]
+        return request
+
+    def _settle(self, outcome: pb.Outcome) -> None:
+        waiting = self._waiting.pop(outcome.id, None)
+        if waiting is None or waiting.done():  # it came too late
+            return
+        if outcome.HasField("response"):
+            waiting.set_result(outcome.response)
+            return
+        status = status_pb2.Status.FromString(outcome.status)
+        trailing = ((STATUS_DETAILS_KEY, outcome.status),)
+        code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+        error = CallError(code, status.message, trailing, not_begun=outcome.not_begun)
+        waiting.set_exception(error)
+
+
+def _end(error: grpc.aio.AioRpcError) -> CallError:
+    """Returns the service's own words, if it has refused the stream, else UNAVAILABLE."""
+    if details_of(error) is None:
+        said = f"{error.code().name}: {error.details()}"
+        return CallError(grpc.StatusCode.UNAVAILABLE, said)
+    return CallError(error.code(), error.details() or "", tuple(error.trailing_metadata()))
+
+
+def _expire(outcome: asyncio.Future[bytes]) -> None:
+    if not outcome.done():
+        outcome.set_exception(CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))

@@ -1,0 +1,277 @@
+"""One PostgreSQL database: a pool of connections, transactions, the driver's errors.
+
+Connections end: the server is restarted, another takes over, an administrator ends one. What was
+certainly not done is tried once more on another connection; of what may have been done, callers
+hear that the store is unavailable, as after every other failure.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import asyncpg
+import structlog
+from asyncpg.pool import PoolConnectionProxy
+
+from session_service.errors import store_failed
+from session_service.stores.base import CannotOpenStore
+from session_service.stores.postgres_batches import Batches, Kind
+from session_service.stores.postgres_rollups import Changes
+from session_service.stores.postgres_schema import migrate
+
+T = TypeVar("T")
+Row = TypeVar("Row")
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+Isolation = Literal["read_committed", "repeatable_read"]
+
+POOL_SIZE = 8
+"""Of one process: PostgreSQL takes a hundred connections by default, so ten replicas fit."""
+
+_CONNECT_SECONDS = 5.0
+"""How long to wait for a connection, a new one or one of the pool."""
+_LOCK_SECONDS = 5
+_STATEMENT_SECONDS = 10
+_IDLE_SECONDS = 10
+"""How long a transaction may wait for us: it may hold rows that all replicas wait for."""
+_ANSWER_SECONDS = 15.0
+"""How long to wait for an answer, should the network lose it."""
+_CLOSE_SECONDS = 5.0
+_MIGRATION_SECONDS = 600
+_TRIES = 5
+_PAUSE_SECONDS = 0.02
+
+_SESSION = {"application_name": "chatkit session service"}
+_TIMEOUTS = {
+    "statement_timeout": f"{_STATEMENT_SECONDS}s",
+    "lock_timeout": f"{_LOCK_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{_IDLE_SECONDS}s",
+}
+
+_Conflict = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""Of two transactions, this one has to be done again."""
+
+_Lost = (
+    ConnectionError,
+    asyncpg.InterfaceError,  # "connection is closed"
+    asyncpg.InternalClientError,  # "another operation is in progress", if it just ends
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,  # it was the primary before a failover
+)
+"""The connection is of no more use."""
+
+_Driver = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresError,
+)
+_Defect = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""Of ours, not states of the database."""
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def open_database(
+    url: str, kinds: Sequence[Kind[Any, Any]]
+) -> AsyncIterator["PostgresDatabase"]:
+    """Connects, and migrates where that is needed. `kinds` may be written in batches.
+
+    Raises CannotOpenStore.
+    """
+    with _cannot_open():
+        await _migrate(url)
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=POOL_SIZE,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_ANSWER_SECONDS,
+            server_settings=_SESSION | _TIMEOUTS,
+            reset=_nothing_to_reset,
+            record_class=asyncpg.Record,
+        )
+    database = PostgresDatabase(pool, kinds)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+class PostgresDatabase:
+    """All calls raise Unavailable where the database fails."""
+
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", kinds: Sequence[Kind[Any, Any]]
+    ) -> None:
+        self._pool = pool
+        self._batches = Batches(self._transaction, kinds)
+        self._writes: set[asyncio.Task[Any]] = set()
+
+    async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
+        """Runs one statement that may be run again, should its answer be lost."""
+        with _driver_errors(), _logged():
+            try:
+                return await self._fetch(sql, *parameters)
+            except (*_Lost, *_Conflict):
+                return await self._fetch(sql, *parameters)
+            except asyncpg.CharacterNotInRepertoireError:
+                return []  # no key has U+0000, which clients may ask for
+
+    async def _fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
+        async with self._connection() as db:
+            return await db.fetch(sql, *parameters)
+
+    async def batch(self, kind: Kind[Row, T], row: Row) -> T:
+        """Writes a row together with all that wait meanwhile; durable when it returns."""
+        with _driver_errors():
+            result: T = await self._batches.write(kind, row)
+            return result
+
+    async def write(
+        self,
+        work: Callable[[Connection, Changes], Awaitable[T]],
+        isolation: Isolation = "read_committed",
+    ) -> T:
+        """Does all of `work` or, if it raises, nothing of it; durable when it returns.
+
+        It may be run more than once. A caller who leaves does not interrupt it.
+        """
+        task = asyncio.create_task(self._transaction(work, isolation))
+        self._writes.add(task)
+        task.add_done_callback(self._written)
+        with _driver_errors():
+            return await asyncio.shield(task)
+
+    def _written(self, task: asyncio.Task[Any]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked may have left
+
+    async def close(self) -> None:
+        """Finishes what has begun."""
+        await self._batches.close()
+        await asyncio.gather(*self._writes, return_exceptions=True)
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._pool.close()
+        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._pool.terminate()
+
+    async def _transaction(
+        self,
+        work: Callable[[Connection, Changes], Awaitable[T]],
+        isolation: Isolation = "read_committed",
+    ) -> T:
+        """Raises what `work` and the driver raise."""
+        with _logged():
+            return await self._tried(work, isolation)
+
+    async def _tried(
+        self, work: Callable[[Connection, Changes], Awaitable[T]], isolation: Isolation
+    ) -> T:
+        lost = False
+        for tries_left in reversed(range(_TRIES)):
+            committing = False
+            try:
+                async with self._connection() as db:
+                    async with _begun(db, isolation):
+                        changes = Changes()
+                        result = await work(db, changes)
+                        await changes.write(db)
+                    committing = True
+                    await db.execute("COMMIT")
+                    return result
+            except _Conflict:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(random.uniform(0, _PAUSE_SECONDS * (_TRIES - tries_left)))
+            except _Lost:
+                if committing or lost:
+                    raise
+                lost = True
+        raise AssertionError("the last try returns or raises")
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        async with self._pool.acquire(timeout=_CONNECT_SECONDS) as db:
+            try:
+                yield db
+            except asyncpg.InternalClientError:
+                db.terminate()
+                raise
+            except asyncpg.ReadOnlySQLTransactionError:
+                await self._pool.expire_connections()
+                raise
+
+
+@asynccontextmanager
+async def _begun(db: Connection, isolation: Isolation) -> AsyncIterator[None]:
+    """Begins a transaction, and undoes it if the block raises; the rest is the caller's."""
+    await db.execute(f"BEGIN ISOLATION LEVEL {isolation.replace('_', ' ')}")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(*_Driver):
+            await db.execute("ROLLBACK")
+        raise
+
+
+async def _migrate(url: str) -> None:
+    connection = await asyncpg.connect(
+        url,
+        timeout=_CONNECT_SECONDS,
+        server_settings={**_SESSION, "statement_timeout": f"{_MIGRATION_SECONDS}s"},
+    )
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
+
+
+async def _nothing_to_reset(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Connections keep no state between transactions; to ask for it costs a round trip each."""
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Logs what the database said: once, for however many callers it fails."""
+    try:
+        yield
+    except _Driver as error:
+        if not isinstance(error, _Defect):
+            log.error("store failed", error=_description(error))
+        raise
+
+
+@contextmanager
+def _driver_errors() -> Iterator[None]:
+    """Tells callers no more of what the database said than that it failed."""
+    try:
+        yield
+    except _Defect:
+        raise
+    except _Driver as error:
+        raise store_failed() from error
+
+
+@contextmanager
+def _cannot_open() -> Iterator[None]:
+    try:
+        yield
+    except (*_Driver, ValueError, OverflowError) as error:  # a wrong option or port in the address
+        raise CannotOpenStore(_description(error)) from error
+
+
+def _description(error: BaseException) -> str:
+    # Without the details, which may quote rows.
+    message = str(error.args[0]) if error.args and not isinstance(error, OSError) else str(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
