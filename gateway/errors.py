@@ -100,13 +100,12 @@ _CONVERSATION_DETAILS = {
 OVERLOAD = "overload"
 """The detail of UNAVAILABLE, here and in the session service, where there is too much to do."""
 
+_OUR_TOKEN = "service_token"
+"""The cause of UNAUTHENTICATED where the session service does not know the gateway."""
+
 _UNAVAILABLE_RETRY_SECONDS = 1.0
 
 log = structlog.get_logger()
-
-
-_OUR_TOKEN = "service_token"
-"""The cause of UNAUTHENTICATED where the session service does not know the gateway."""
 
 
 class APIError(Exception):

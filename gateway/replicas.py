@@ -238,6 +238,7 @@ class Replicas:
         connection.retire()
 
     async def close(self) -> None:
+        """Ends all calls at once, those on connections that are being left, too."""
         connections = (*self._connections.values(), *self._leaving)
         await asyncio.gather(*(one.close() for one in connections))
 

@@ -132,7 +132,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._callers.check_token(dict(details.invocation_metadata or ()))
         except Unauthenticated:
 
-            async def refuse(_: Any, context: Context) -> None:
+            async def turn_away(_: Any, context: Context) -> None:
                 try:
                     self._callers.admit(dict(context.invocation_metadata() or ()), context)
                 except Unauthenticated as error:  # and the log has it
@@ -140,7 +140,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     await context.abort(status.code, status.details, status.trailing_metadata or ())
 
             # Of this kind, as it waits for no message, whatever the client means to send.
-            return grpc.stream_stream_rpc_method_handler(refuse)
+            return grpc.stream_stream_rpc_method_handler(turn_away)
         return handler
 
     def _wrap_unary(self, behavior: Behavior, method: str) -> Behavior:
