@@ -223,6 +223,15 @@ async def carry(service: SessionService, *calls: pb_stream.Call) -> list[pb_stre
     return [outcome async for message in stream for outcome in message.outcomes]
 
 
+async def silence() -> AsyncIterator[pb_stream.CarryRequest]:
+    """Says nothing, as grpc.aio makes an INTERNAL of a stream that is refused while it writes.
+
+    See https://github.com/grpc/grpc/issues/36066.
+    """
+    await asyncio.Event().wait()
+    yield pb_stream.CarryRequest()
+
+
 async def test_garbage_is_refused_call_by_call(service: SessionService) -> None:
     outcomes = await carry(
         service,
@@ -357,7 +366,8 @@ async def test_without_a_token_nothing_is_carried(emulator: Emulator, tmp_path: 
     )
     async with open_session_service(settings) as service:
         with refused("UNAUTHENTICATED"):
-            await carry(service, pb_stream.Call(id=1, method="/nothing"))
+            async for _ in CallStreamServiceStub(service.channel).Carry(silence()):
+                raise AssertionError("it was answered")
         # Nor does a token of a call's own, on a stream of somebody else's, change who calls.
         sent = (("authorization", "Bearer the-token-of-the-gateway"),)
         call = create_call(1, metadata={"authorization": "Bearer another", "user-agent": "x"})
