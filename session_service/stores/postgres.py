@@ -17,6 +17,7 @@ from session_service.stores.base import (
     UsageThread,
     UsageUser,
 )
+from session_service.stores.changes import EVERYBODY, Changes
 from session_service.stores.postgres_conversations import (
     PostgresConversationStore,
     count_turns,
@@ -27,7 +28,6 @@ from session_service.stores.postgres_database import (
     open_database,
 )
 from session_service.stores.postgres_items import add_items
-from session_service.stores.postgres_rollups import Changes
 
 
 @asynccontextmanager
@@ -151,7 +151,7 @@ class PostgresStore:
         await self._database.batch(_count_failures, (user_id, reason, at_ms))
 
     async def rollup(self, user_id: str | None, now_ms: int, first_day: int) -> Rollup:
-        scope = rollups.EVERYBODY if user_id is None else user_id
+        scope = EVERYBODY if user_id is None else user_id
         (row,) = await self._database.fetch(rollups.READ, scope, now_ms, first_day)
         return rollups.from_row(row)
 

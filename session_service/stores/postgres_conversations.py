@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from session_service.errors import AttachmentNotFound, ThreadNotFound
-from session_service.stores import postgres_rollups as rollups
 from session_service.stores import postgres_sessions as sessions
 from session_service.stores.base import DAY_MS
+from session_service.stores.changes import Changes
 from session_service.stores.conversations import (
     ANSWERED,
     BROKEN_OFF,
@@ -19,7 +19,6 @@ from session_service.stores.conversations import (
 )
 from session_service.stores.postgres_database import Connection, PostgresDatabase
 from session_service.stores.postgres_items import add_items
-from session_service.stores.postgres_rollups import Changes
 
 Order = Literal["asc", "desc"]
 
@@ -251,7 +250,7 @@ class PostgresConversationStore:
                 f"DELETE FROM attachments WHERE user_id = $1 RETURNING {_ATTACHMENT}", user_id
             )
             threads = await db.fetch("DELETE FROM threads WHERE user_id = $1 RETURNING 1", user_id)
-            await rollups.forget(db, user_id)
+            changes.forget(user_id)
             return Deleted(
                 sessions=chains,
                 threads=len(threads),

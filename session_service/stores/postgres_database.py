@@ -17,9 +17,10 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from session_service.errors import store_failed
+from session_service.stores import postgres_rollups as rollups
 from session_service.stores.base import CannotOpenStore
+from session_service.stores.changes import Changes
 from session_service.stores.postgres_batches import Batches, Kind
-from session_service.stores.postgres_rollups import Changes
 from session_service.stores.postgres_schema import migrate
 
 T = TypeVar("T")
@@ -186,7 +187,7 @@ class PostgresDatabase:
                     async with _begun(db, isolation):
                         changes = Changes()
                         result = await work(db, changes)
-                        await changes.write(db)
+                        await rollups.write(db, changes)
                     committing = True
                     await db.execute("COMMIT")
                     return result

@@ -7,7 +7,7 @@ import asyncpg
 import orjson
 
 from session_service.stores.base import DAY_MS, DuplicateSession, Session
-from session_service.stores.postgres_rollups import Changes
+from session_service.stores.changes import Changes
 
 if TYPE_CHECKING:
     from session_service.stores.postgres_database import Connection

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from session_service.errors import AttachmentNotFound, ThreadNotFound
-from session_service.stores import sqlite_rollups as rollups
 from session_service.stores import sqlite_sessions as sessions
 from session_service.stores.base import DAY_MS
+from session_service.stores.changes import Changes
 from session_service.stores.conversations import (
     ANSWERED,
     BROKEN_OFF,
@@ -36,7 +36,7 @@ class SQLiteConversationStore:
     # Threads
 
     async def save_thread(self, user_id: str, thread: Thread) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             saved = db.execute(
                 "INSERT INTO threads (id, user_id, created_ms, used_ms, data)"
                 " VALUES (?1, ?2, ?3, ?3, ?4)"
@@ -79,7 +79,7 @@ class SQLiteConversationStore:
         return await self._database.read(work)
 
     async def delete_thread(self, user_id: str, thread_id: str) -> Sequence[Attachment]:
-        def work(db: sqlite3.Connection) -> Sequence[Attachment]:
+        def work(db: sqlite3.Connection, changes: Changes) -> Sequence[Attachment]:
             deleted = db.execute(
                 "DELETE FROM threads WHERE id = ? AND user_id = ?", (thread_id, user_id)
             )
@@ -101,7 +101,7 @@ class SQLiteConversationStore:
     # Items
 
     async def add_item(self, user_id: str, thread_id: str, item: Item) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             _check_thread(db, user_id, thread_id)
             old_kind = _kind(db, thread_id, item.id)
             db.execute(
@@ -120,10 +120,10 @@ class SQLiteConversationStore:
                 (thread_id, item.created_ms),
             )
             if is_message:
-                rollups.add_to_day(db, user_id, item.created_ms // DAY_MS, messages=1)
-                rollups.add_to_totals(db, user_id, messages=1)
-                rollups.active_at(db, user_id, item.created_ms)
-                rollups.messages_counted(db, user_id, item.created_ms)
+                changes.add_to_day(user_id, item.created_ms // DAY_MS, messages=1)
+                changes.add_to_totals(user_id, messages=1)
+                changes.active_at(user_id, item.created_ms)
+                changes.messages_counted(user_id, item.created_ms)
 
         await self._database.write(work)
 
@@ -164,7 +164,7 @@ class SQLiteConversationStore:
         return await self._database.read(work)
 
     async def delete_item(self, user_id: str, thread_id: str, item_id: str) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             if not _has_thread(db, user_id, thread_id):
                 return
             key = (thread_id, item_id)
@@ -179,7 +179,7 @@ class SQLiteConversationStore:
     # Attachments
 
     async def save_attachment(self, user_id: str, attachment: Attachment) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             if attachment.thread_id is not None:
                 _check_thread(db, user_id, attachment.thread_id)
             saved = db.execute(
@@ -218,7 +218,7 @@ class SQLiteConversationStore:
 
     async def delete_attachment(self, user_id: str, attachment_id: str) -> None:
         await self._database.write(
-            lambda db: db.execute(
+            lambda db, _: db.execute(
                 "DELETE FROM attachments WHERE id = ? AND user_id = ?", (attachment_id, user_id)
             )
         )
@@ -235,7 +235,7 @@ class SQLiteConversationStore:
     async def save_feedback(
         self, user_id: str, thread_id: str, item_ids: Sequence[str], kind: str, at_ms: int
     ) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             _check_thread(db, user_id, thread_id)
             for item_id in item_ids:
                 if _kind(db, thread_id, item_id) is None:
@@ -249,7 +249,7 @@ class SQLiteConversationStore:
         await self._database.write(work)
 
     async def count_turn(self, user_id: str, turn: Turn) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             failed = turn.outcome not in (ANSWERED, BROKEN_OFF)
             db.execute(
                 "INSERT INTO turns (user_id, thread_id, started_ms, duration_ms, outcome,"
@@ -267,7 +267,7 @@ class SQLiteConversationStore:
                     turn.tool_calls,
                 ),
             )
-            changes = {
+            counts = {
                 "turns": 1,
                 "failed_turns": int(failed),
                 "input_tokens": turn.input_tokens,
@@ -275,19 +275,19 @@ class SQLiteConversationStore:
                 "tool_calls": turn.tool_calls,
             }
             day = (turn.started_ms + turn.duration_ms) // DAY_MS
-            rollups.add_to_day(db, user_id, day, **changes)
-            rollups.add_to_totals(db, user_id, estimated_turns=int(turn.estimated), **changes)
+            changes.add_to_day(user_id, day, **counts)
+            changes.add_to_totals(user_id, estimated_turns=int(turn.estimated), **counts)
             if failed:
-                rollups.add_failure_reason(db, user_id, day, turn.outcome)
+                changes.add_failure_reason(user_id, day, turn.outcome)
             elif turn.outcome == ANSWERED:
-                rollups.add_answer_time(db, user_id, day, turn.duration_ms)
+                changes.add_answer_time(user_id, day, turn.duration_ms)
 
         await self._database.write(work)
 
     # Users
 
     async def delete_user(self, user_id: str, at_ms: int, cancel_again_ms: int) -> Deleted:
-        def work(db: sqlite3.Connection) -> Deleted:
+        def work(db: sqlite3.Connection, changes: Changes) -> Deleted:
             to_cancel = sessions.cancel_later(
                 db,
                 "user_id = ?1 AND (deleted_ms IS NULL OR id IN (SELECT session_id FROM cancels))",
@@ -313,7 +313,7 @@ class SQLiteConversationStore:
             attachments = db.execute(
                 f"DELETE FROM attachments WHERE user_id = ? RETURNING {_ATTACHMENT}", (user_id,)
             ).fetchall()
-            rollups.forget(db, user_id)
+            changes.forget(user_id)
             return Deleted(
                 sessions=chains,
                 threads=threads.rowcount,

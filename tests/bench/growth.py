@@ -15,6 +15,7 @@ from session_service.sessions import now_ms
 from session_service.statistics import statistics
 from session_service.stores import sqlite_rollups as rollups
 from session_service.stores.base import DAY_MS, Session, Store
+from session_service.stores.changes import Changes
 from session_service.stores.sqlite import open_sqlite_store
 from tests.bench.contestants import Contestant, running_chain, stats_request
 from tests.bench.creates import Run, run_in_turns
@@ -141,12 +142,14 @@ def _fill_history(path: Path, sessions: int, at_ms: int) -> None:
             rows(),
         )
         totals: Counter[str] = Counter()
+        changes = Changes()
         for (user_id, day), number in days.items():
-            rollups.add_to_day(db, user_id, day, sessions=number)
+            changes.add_to_day(user_id, day, sessions=number)
             totals[user_id] += number
         for user_id, number in totals.items():
-            rollups.add_to_totals(db, user_id, sessions=number, duration_ms=number * _LIFE_MS)
-            rollups.active_at(db, user_id, at_ms - _LIFE_MS)
+            changes.add_to_totals(user_id, sessions=number, duration_ms=number * _LIFE_MS)
+            changes.active_at(user_id, at_ms - _LIFE_MS)
+        rollups.write(db, changes)
         for _, sql in indexes:  # sorted at once is quicker than row by row
             db.execute(sql)
         db.execute("COMMIT")

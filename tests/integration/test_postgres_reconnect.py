@@ -9,9 +9,9 @@ import pytest
 
 from session_service.errors import Unavailable
 from session_service.stores import postgres_database
+from session_service.stores.changes import Changes
 from session_service.stores.postgres import PostgresStore, open_postgres_store
 from session_service.stores.postgres_database import Connection
-from session_service.stores.postgres_rollups import Changes
 from tests.integration.store_values import NOON, add, everything, found
 from tests.integration.test_postgres_store import check_counters
 from tests.postgres_support import (
