@@ -23,8 +23,8 @@ _CLIENT_SECRET = re.compile(r"[\x21-\x7e]{1,512}")
 _CLOCK_SKEW_SECONDS = 60
 """How far the clock of who makes the tokens may be ahead of ours."""
 _DEFAULT_USER_CLAIMS = ("userId", "sub")
-_MAX_VERIFIED = 10_000
-"""Tokens that are remembered, some 500 bytes each."""
+_MAX_VERIFIED = 4096
+"""Tokens that are remembered, some 500 bytes each; who was forgotten is verified again."""
 
 _Key: TypeAlias = str | jwt.PyJWK
 
