@@ -60,11 +60,10 @@ def test_the_build_context_has_all_that_is_copied() -> None:
 
 
 def test_only_one_way_in_is_published_and_only_to_this_machine() -> None:
-    published = {
-        name: ports for name, service in SERVICES.items() if (ports := service.get("ports"))
-    }
+    published = [name for name, service in SERVICES.items() if service.get("ports")]
     # Of these only one runs: `scale` starts the balancer and what that depends on.
-    assert published == dict.fromkeys(("gateway", "balancer"), ["127.0.0.1:8080:8080"])
+    assert published == ["gateway", "balancer"]
+    assert all(SERVICES[name]["ports"] == ["127.0.0.1:8080:8080"] for name in published)
 
 
 def test_the_base_image_is_named_once_and_pinned() -> None:
@@ -82,8 +81,8 @@ def test_only_gateways_reach_session_services_and_only_those_reach_the_database(
         "session-services",
         "postgres",
     }
-    for gateway, server in itertools.product(GATEWAYS, SERVERS):
-        assert networks[gateway] & networks[server] == {"inside"}
+    for caller, server in itertools.product(GATEWAYS, SERVERS):
+        assert networks[caller] & networks[server] == {"inside"}
     assert COMPOSE["networks"]["inside"] == COMPOSE["networks"]["database"] == {"internal": True}
     # Nobody else is on it, so that what both need without TLS may be said there.
     for name in (*GATEWAYS, *SERVERS):
@@ -125,16 +124,13 @@ def test_scale_runs_several_of_each_on_one_database_and_nothing_that_runs_alone(
     assert SERVICES["session-services"]["deploy"]["replicas"] == 3
     target = SERVICES["gateways"]["environment"]["SESSION_SERVICE_TARGET"]
     assert target == "session-services:50051"
-    database = SERVICES["session-services"]["environment"]["DATABASE_URL"]
-    name, password = (
-        SERVICES["postgres"]["environment"][f"POSTGRES_{n}"] for n in ("USER", "PASSWORD")
-    )
-    assert database == f"postgresql://{name}:{password}@postgres:5432/{name}"
+    database = SERVICES["postgres"]["environment"]
+    user, password = database["POSTGRES_USER"], database["POSTGRES_PASSWORD"]
+    url = SERVICES["session-services"]["environment"]["DATABASE_URL"]
+    assert url == f"postgresql://{user}:{password}@postgres:5432/{user}"
 
 
-def test_the_balancer_spreads_over_the_gateways_and_says_it_as_they_do_where_none_is_there() -> (
-    None
-):
+def test_the_balancer_says_as_gateways_do_that_none_of_them_is_there() -> None:
     config = (ROOT / "deploy" / "balancer.conf").read_text()
     assert re.search(r"(?m)^ +set \$gateways gateways;", config)
     assert SERVICES["balancer"]["volumes"] == ["./deploy/balancer.conf:/etc/nginx/nginx.conf:ro"]
@@ -170,9 +166,8 @@ def test_every_setting_reaches_its_containers(
 ) -> None:
     for name in names:
         given = set(SERVICES[name]["environment"])
-        in_the_image = set(
-            re.findall(r"\b([A-Z_]+)=\S", stages()[SERVICES[name]["build"]["target"]])
-        )
+        image = stages()[SERVICES[name]["build"]["target"]]
+        in_the_image = set(re.findall(r"\b([A-Z_]+)=\S", image))
         known = {field.upper() for field in settings.model_fields}
         assert given <= known <= given | in_the_image
 
