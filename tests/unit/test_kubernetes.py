@@ -141,10 +141,7 @@ def test_whatever_belongs_to_a_deployment_finds_its_pods(name: str) -> None:
         RESOURCES["Deployment", name]["spec"]["selector"]["matchLabels"],
         RESOURCES["PodDisruptionBudget", name]["spec"]["selector"]["matchLabels"],
         RESOURCES["NetworkPolicy", name]["spec"]["podSelector"]["matchLabels"],
-        *(
-            spread["labelSelector"]["matchLabels"]
-            for spread in pod(name)["topologySpreadConstraints"]
-        ),
+        *(spread["labelSelector"]["matchLabels"] for spread in spreads),
     ]
     for selector in selectors:
         assert selector
