@@ -129,8 +129,8 @@ async def kill_one_of_three(stage: Stage, load: Load, plan: Plan) -> Sequence[st
 async def roll(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
     """SIGTERM for all processes, one after the other, as an upgrade does it: nobody notices.
 
-    As in Kubernetes, a gateway gets no more requests from the moment on in which it is told, and
-    its successor none before it is ready.
+    As in Kubernetes, a gateway gets no more requests before it is told, and its successor none
+    before it is ready.
     """
     # So that there is much in flight.
     await stage.fail(operation="sessions.create", kind="delay", delay_seconds=0.3)
@@ -142,6 +142,8 @@ async def roll(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
         await load.recovered()
     for gateway in stage.gateways:
         with load.client.balancer.without(gateway.url):
+            # Once these are answered, it has also read what was sent to it before.
+            await _until(gateway, is_ready=True)
             codes.append(await gateway.terminate())
             await gateway.start()
             await _until(gateway, is_ready=True)

@@ -160,11 +160,15 @@ class Stages:
         # It sets up an event loop of its own for a moment.
         start = self._stack.enter_context
         postgres = await asyncio.to_thread(start, running_postgres())
-        url = {"DATABASE_URL": postgres.url(POSTGRES_DATABASE)}
+        # Patient, as so many processes that start keep a small machine busy.
+        settings = {"CHATKIT_TIMEOUT_SECONDS": "15"}
+        database = {"DATABASE_URL": postgres.url(POSTGRES_DATABASE), **settings}
         rooms = [directory / name for name in ("a", "b", "c")]
-        services = await asyncio.gather(*(self._service(room, **url) for room in rooms))
+        services = await asyncio.gather(*(self._service(room, **database) for room in rooms))
         targets = [service.address for service in services]
-        gateways = await asyncio.gather(*(self._gateway(directory, *targets) for _ in range(2)))
+        gateways = await asyncio.gather(
+            *(self._gateway(directory, *targets, **settings) for _ in range(2))
+        )
         return Stage(await self._openai, services, gateways, None, postgres)
 
     async def _simple(self, directory: Path, **settings: str) -> Stage:
@@ -188,8 +192,9 @@ class Stages:
             lambda: processes.session_service(directory, openai.url, clock=None, **given)
         )
 
-    async def _gateway(self, directory: Path, *targets: str) -> Restartable:
-        given = {**self._settings, "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}"}
+    async def _gateway(self, directory: Path, *targets: str, **settings: str) -> Restartable:
+        listen = {"GATEWAY_LISTEN": f"127.0.0.1:{free_port()}"}
+        given = {**self._settings, **listen, **settings}
         return await self._start(
             lambda: processes.gateway(directory, *targets, grace_seconds=None, **given)
         )
