@@ -62,6 +62,9 @@ _LAST_BYTES_SECONDS = 0.5
 _MOST_DELAY_SECONDS = 2.5 * TARGET_SECONDS
 """Of the event loop. Gateways measure it, too, and refuse before, as that costs them less."""
 
+LIVENESS = "liveness"
+"""Whose health is that of the process alone: to restart it heals no database."""
+
 _NAMES = (
     session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
     call_stream_service_pb2.DESCRIPTOR.services_by_name["CallStreamService"].full_name,
@@ -158,6 +161,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         # The one for all is last: what it says holds for each.
         readiness = Readiness(store, health, (*names, ""))
         await readiness.tell()
+        await health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         background = [cancellations.run(), readiness.run()]
         if interval := settings.chatkit_usage_sync_seconds:
             background.append(UsageSync(store, api, interval).run())

@@ -33,6 +33,12 @@ class PostgresServer:
         url: str = self._server.get_uri(database)
         return url
 
+    @property
+    def programs(self) -> Path:
+        """Where pg_dump and the like are."""
+        path: Path = self._server.bin_path
+        return path
+
     def log(self) -> str:
         """What it has written into its log so far."""
         text: str = self._server.log.read_text()

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from session_service import readiness
 from session_service.errors import Unavailable
-from session_service.server import CannotStart
+from session_service.server import LIVENESS, CannotStart
 from session_service.stores import sqlite_database, sqlite_file
 from session_service.stores.base import Session
 from session_service.stores.changes import Changes
@@ -374,9 +374,9 @@ def test_a_check_that_takes_too_long_does_not_hold_up_the_start(
 # The service around it
 
 
-async def health(service: SessionService) -> int:
+async def health(service: SessionService, name: str = "") -> int:
     stub = cast(Any, health_pb2_grpc).HealthStub(service.channel)
-    answer = await stub.Check(health_pb2.HealthCheckRequest())
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
     return int(answer.status)
 
 
@@ -401,6 +401,7 @@ async def test_a_service_whose_store_can_store_nothing_is_not_ready_until_it_can
         with capture_logs() as logged:
             writers[0].execute("PRAGMA query_only = ON")
             await says(not_serving)
+            assert await health(service, LIVENESS) == serving
             writers[0].execute("PRAGMA query_only = OFF")
             await says(serving)
         events = [line["event"] for line in logged if "ready" in line["event"]]
