@@ -98,7 +98,7 @@ _WRITE = _write_all()
 
 
 class Changes:
-    """What one transaction adds to the counters."""
+    """What one transaction adds to the counters: of a user and of everybody, or of everybody."""
 
     def __init__(self) -> None:
         self._sums: dict[str, defaultdict[tuple[Any, ...], Counter[str]]] = {
@@ -139,11 +139,11 @@ class Changes:
     def _add(
         self, table: str, user_id: str, key: tuple[Any, ...], changes: Mapping[str, int]
     ) -> None:
-        for scope in (user_id, EVERYBODY):
+        for scope in {user_id, EVERYBODY}:
             self._sums[table][(scope, *key)].update(changes)
 
     def _happened(self, user_id: str, what: str, at_ms: int) -> None:
-        for scope in (user_id, EVERYBODY):
+        for scope in {user_id, EVERYBODY}:
             times = self._newest[scope]
             times[what] = max(times.get(what, at_ms), at_ms)
             self._sums["totals"][(scope,)].update()

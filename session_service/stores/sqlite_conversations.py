@@ -1,10 +1,11 @@
 """Conversations in the SQLite store: threads, items, attachments, feedback and turns."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-from session_service.errors import AttachmentNotFound, ThreadNotFound
+from session_service.errors import AttachmentNotFound, SessionDeleted, ThreadNotFound
 from session_service.stores import sqlite_rollups as rollups
 from session_service.stores import sqlite_sessions as sessions
 from session_service.stores.base import DAY_MS
@@ -18,7 +19,9 @@ from session_service.stores.conversations import (
     Thread,
     Turn,
 )
+from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.sqlite_database import SQLiteDatabase
+from session_service.stores.thread_locks import ThreadLocks
 
 Order = Literal["asc", "desc"]
 
@@ -30,13 +33,24 @@ _ATTACHMENT = "id, name, mime_type, created_ms, size, uploaded, thread_id, opena
 class SQLiteConversationStore:
     """See `conversations.ConversationStore`."""
 
-    def __init__(self, database: SQLiteDatabase) -> None:
+    def __init__(self, database: SQLiteDatabase, deletions: Deletions) -> None:
         self._database = database
+        self._deletions = deletions
+        self._locks = ThreadLocks()
 
     # Threads
 
-    async def save_thread(self, user_id: str, thread: Thread) -> None:
+    @asynccontextmanager
+    async def answering(
+        self, user_id: str, thread_id: str, lost: Callable[[], None]
+    ) -> AsyncIterator[None]:
+        async with self._locks.lock(user_id, thread_id):  # nobody else has the file
+            yield
+
+    async def save_thread(self, user_id: str, thread: Thread, root_id: str | None = None) -> None:
         def work(db: sqlite3.Connection) -> None:
+            if not sessions.has_root(db, root_id):
+                raise SessionDeleted
             saved = db.execute(
                 "INSERT INTO threads (id, user_id, created_ms, used_ms, data)"
                 " VALUES (?1, ?2, ?3, ?3, ?4)"
@@ -79,12 +93,12 @@ class SQLiteConversationStore:
         return await self._database.read(work)
 
     async def delete_thread(self, user_id: str, thread_id: str) -> Sequence[Attachment]:
-        def work(db: sqlite3.Connection) -> Sequence[Attachment]:
+        def work(db: sqlite3.Connection) -> Sequence[Attachment] | None:
             deleted = db.execute(
                 "DELETE FROM threads WHERE id = ? AND user_id = ?", (thread_id, user_id)
             )
             if not deleted.rowcount:
-                return ()
+                return None
             db.execute("DELETE FROM items WHERE thread_id = ?", (thread_id,))
             db.execute("DELETE FROM feedback WHERE thread_id = ?", (thread_id,))
             attachments = db.execute(
@@ -92,7 +106,8 @@ class SQLiteConversationStore:
             )
             return [_attachment(row) for row in attachments]
 
-        return await self._database.write(work)
+        deletion = Deletion(Kind.THREAD, thread_id)
+        return await self._deletions.tell_after(self._database.write(work), deletion) or ()
 
     async def idle_threads(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         sql = "SELECT user_id, id FROM threads WHERE used_ms < ? ORDER BY used_ms LIMIT ?"
@@ -248,25 +263,13 @@ class SQLiteConversationStore:
 
         await self._database.write(work)
 
-    async def count_turn(self, user_id: str, turn: Turn) -> None:
+    async def count_turn(self, user_id: str, turn: Turn, root_id: str | None = None) -> None:
         def work(db: sqlite3.Connection) -> None:
+            scope = rollups.EVERYBODY
+            if sessions.has_root(db, root_id):
+                scope = user_id
+                _insert_turn(db, user_id, turn)
             failed = turn.outcome not in (ANSWERED, BROKEN_OFF)
-            db.execute(
-                "INSERT INTO turns (user_id, thread_id, started_ms, duration_ms, outcome,"
-                " input_tokens, output_tokens, estimated, tool_calls)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    user_id,
-                    turn.thread_id,
-                    turn.started_ms,
-                    turn.duration_ms,
-                    turn.outcome,
-                    turn.input_tokens,
-                    turn.output_tokens,
-                    turn.estimated,
-                    turn.tool_calls,
-                ),
-            )
             changes = {
                 "turns": 1,
                 "failed_turns": int(failed),
@@ -275,12 +278,12 @@ class SQLiteConversationStore:
                 "tool_calls": turn.tool_calls,
             }
             day = (turn.started_ms + turn.duration_ms) // DAY_MS
-            rollups.add_to_day(db, user_id, day, **changes)
-            rollups.add_to_totals(db, user_id, estimated_turns=int(turn.estimated), **changes)
+            rollups.add_to_day(db, scope, day, **changes)
+            rollups.add_to_totals(db, scope, estimated_turns=int(turn.estimated), **changes)
             if failed:
-                rollups.add_failure_reason(db, user_id, day, turn.outcome)
+                rollups.add_failure_reason(db, scope, day, turn.outcome)
             elif turn.outcome == ANSWERED:
-                rollups.add_answer_time(db, user_id, day, turn.duration_ms)
+                rollups.add_answer_time(db, scope, day, turn.duration_ms)
 
         await self._database.write(work)
 
@@ -321,7 +324,10 @@ class SQLiteConversationStore:
                 to_cancel=to_cancel,
             )
 
-        return await self._database.write(work)
+        deletion = Deletion(Kind.USER, user_id)
+        deleted = await self._deletions.tell_after(self._database.write(work), deletion)
+        assert deleted is not None
+        return deleted
 
     async def _rows(self, sql: str, *parameters: str | int | None) -> list[tuple[Any, ...]]:
         return await self._database.read(lambda db: db.execute(sql, parameters).fetchall())
@@ -335,6 +341,25 @@ def _order(order: Order) -> tuple[str, str]:
 def _has_thread(db: sqlite3.Connection, user_id: str, thread_id: str) -> bool:
     sql = "SELECT 1 FROM threads WHERE id = ? AND user_id = ?"
     return db.execute(sql, (thread_id, user_id)).fetchone() is not None
+
+
+def _insert_turn(db: sqlite3.Connection, user_id: str, turn: Turn) -> None:
+    db.execute(
+        "INSERT INTO turns (user_id, thread_id, started_ms, duration_ms, outcome,"
+        " input_tokens, output_tokens, estimated, tool_calls)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            user_id,
+            turn.thread_id,
+            turn.started_ms,
+            turn.duration_ms,
+            turn.outcome,
+            turn.input_tokens,
+            turn.output_tokens,
+            turn.estimated,
+            turn.tool_calls,
+        ),
+    )
 
 
 def _check_thread(db: sqlite3.Connection, user_id: str, thread_id: str) -> None:

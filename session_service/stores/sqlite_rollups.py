@@ -99,7 +99,7 @@ def _add(
     sums = ", ".join(f"{column} = {column} + excluded.{column}" for column in changes)
     db.executemany(
         f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO UPDATE SET {sums}",
-        [(scope, *keys.values(), *changes.values()) for scope in (user_id, EVERYBODY)],
+        [(scope, *keys.values(), *changes.values()) for scope in {user_id, EVERYBODY}],
     )
 
 
