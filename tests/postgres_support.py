@@ -195,6 +195,10 @@ class Network:
     def lose(self) -> None:
         self._carries.clear()
 
+    def deliver(self) -> None:
+        """What was lost was only late."""
+        self._carries.set()
+
     def mend(self) -> None:
         self.cut()
         self._carries.set()

@@ -126,6 +126,11 @@ class ConversationStore(Protocol):
         What was counted stays counted. Deleting one that is not there is nothing.
         """
 
+    async def delete_idle_thread(
+        self, user_id: str, thread_id: str, before_ms: int
+    ) -> Sequence[Attachment] | None:
+        """As `delete_thread`, where nothing was added since then; else, or if it is gone, None."""
+
     async def add_item(self, user_id: str, thread_id: str, item: Item) -> None:
         """Adds an item at the end, or replaces it where it is. A new message is counted.
 
@@ -159,6 +164,9 @@ class ConversationStore(Protocol):
         """Returns whose it is."""
 
     async def delete_attachment(self, user_id: str, attachment_id: str) -> None: ...
+
+    async def delete_unsent_attachment(self, user_id: str, attachment_id: str) -> Attachment | None:
+        """Deletes an attachment that still waits for its message; returns None for any other."""
 
     async def stale_attachments(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         """Returns (user, attachment) of what was made before then and never sent."""

@@ -30,6 +30,8 @@ Order = Literal["asc", "desc"]
 NUL = "\0"
 """What no text in PostgreSQL has, and no id; clients may ask for one that has."""
 
+_FOREVER_MS = 2**63 - 1
+
 _THREAD = "id, created_ms, data, messages"
 _ITEM = "id, kind, data, created_ms"
 _ATTACHMENT = "id, name, mime_type, created_ms, size, uploaded, thread_id, openai_file_id"
@@ -98,9 +100,14 @@ class PostgresConversationStore:
         return [Thread(*row) for row in rows]
 
     async def delete_thread(self, user_id: str, thread_id: str) -> Sequence[Attachment]:
-        async def work(db: Connection, changes: Changes) -> Sequence[Attachment]:
-            if not await _lock_thread(db, user_id, thread_id, "UPDATE"):
-                return ()
+        return await self.delete_idle_thread(user_id, thread_id, _FOREVER_MS) or ()
+
+    async def delete_idle_thread(
+        self, user_id: str, thread_id: str, before_ms: int
+    ) -> Sequence[Attachment] | None:
+        async def work(db: Connection, changes: Changes) -> Sequence[Attachment] | None:
+            if not await _lock_thread(db, user_id, thread_id, "UPDATE", before_ms):
+                return None
             attachments = await db.fetch(
                 f"DELETE FROM attachments WHERE thread_id = $1 RETURNING {_ATTACHMENT}", thread_id
             )
@@ -210,6 +217,15 @@ class PostgresConversationStore:
     async def delete_attachment(self, user_id: str, attachment_id: str) -> None:
         sql = "DELETE FROM attachments WHERE id = $1 AND user_id = $2"
         await self._database.fetch(sql, attachment_id, user_id)
+
+    async def delete_unsent_attachment(self, user_id: str, attachment_id: str) -> Attachment | None:
+        rows = await self._database.fetch(
+            "DELETE FROM attachments WHERE id = $1 AND user_id = $2 AND thread_id IS NULL"
+            f" RETURNING {_ATTACHMENT}",
+            attachment_id,
+            user_id,
+        )
+        return Attachment(*rows[0]) if rows else None
 
     async def stale_attachments(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         sql = (
@@ -341,12 +357,17 @@ def _order(order: Order) -> tuple[str, str]:
     return (">", "ASC") if order == "asc" else ("<", "DESC")
 
 
-async def _lock_thread(db: Connection, user_id: str, thread_id: str, strength: str) -> bool:
-    """Returns whether there is such a thread of the user's, which stays so until the commit."""
+async def _lock_thread(
+    db: Connection, user_id: str, thread_id: str, strength: str, before_ms: int = _FOREVER_MS
+) -> bool:
+    """Returns whether there is such a thread of the user's, which stays so until the commit.
+
+    Of `before_ms` on, nothing was added to it.
+    """
     if NUL in thread_id:
         return False
-    sql = f"SELECT 1 FROM threads WHERE id = $1 AND user_id = $2 FOR {strength}"
-    return await db.fetchval(sql, thread_id, user_id) is not None
+    sql = f"SELECT 1 FROM threads WHERE id = $1 AND user_id = $2 AND used_ms < $3 FOR {strength}"
+    return await db.fetchval(sql, thread_id, user_id, before_ms) is not None
 
 
 async def _lock_items(db: Connection, thread_id: str, item_ids: Sequence[str]) -> bool:

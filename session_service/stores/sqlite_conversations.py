@@ -25,6 +25,8 @@ from session_service.stores.thread_locks import ThreadLocks
 
 Order = Literal["asc", "desc"]
 
+_FOREVER_MS = 2**63 - 1
+
 _THREAD = "id, created_ms, data, messages"
 _ITEM = "id, kind, data, created_ms"
 _ATTACHMENT = "id, name, mime_type, created_ms, size, uploaded, thread_id, openai_file_id"
@@ -93,9 +95,15 @@ class SQLiteConversationStore:
         return await self._database.read(work)
 
     async def delete_thread(self, user_id: str, thread_id: str) -> Sequence[Attachment]:
+        return await self.delete_idle_thread(user_id, thread_id, _FOREVER_MS) or ()
+
+    async def delete_idle_thread(
+        self, user_id: str, thread_id: str, before_ms: int
+    ) -> Sequence[Attachment] | None:
         def work(db: sqlite3.Connection) -> Sequence[Attachment] | None:
             deleted = db.execute(
-                "DELETE FROM threads WHERE id = ? AND user_id = ?", (thread_id, user_id)
+                "DELETE FROM threads WHERE id = ? AND user_id = ? AND used_ms < ?",
+                (thread_id, user_id, before_ms),
             )
             if not deleted.rowcount:
                 return None
@@ -107,7 +115,7 @@ class SQLiteConversationStore:
             return [_attachment(row) for row in attachments]
 
         deletion = Deletion(Kind.THREAD, thread_id)
-        return await self._deletions.tell_after(self._database.write(work), deletion) or ()
+        return await self._deletions.tell_after(self._database.write(work), deletion)
 
     async def idle_threads(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         sql = "SELECT user_id, id FROM threads WHERE used_ms < ? ORDER BY used_ms LIMIT ?"
@@ -237,6 +245,17 @@ class SQLiteConversationStore:
                 "DELETE FROM attachments WHERE id = ? AND user_id = ?", (attachment_id, user_id)
             )
         )
+
+    async def delete_unsent_attachment(self, user_id: str, attachment_id: str) -> Attachment | None:
+        def work(db: sqlite3.Connection) -> Attachment | None:
+            row = db.execute(
+                "DELETE FROM attachments WHERE id = ? AND user_id = ? AND thread_id IS NULL"
+                f" RETURNING {_ATTACHMENT}",
+                (attachment_id, user_id),
+            ).fetchone()
+            return _attachment(row) if row else None
+
+        return await self._database.write(work)
 
     async def stale_attachments(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         sql = (
