@@ -146,6 +146,7 @@ async def test_who_leaves_while_the_database_is_asked_leaves_no_lock(
     here: PostgresStore, network: Network, url: str
 ) -> None:
     await (await lock(here)).aclose()
+    await freed(url)
     network.lose()
     asking = asyncio.create_task(lock(here))
     await asyncio.sleep(0.05)
