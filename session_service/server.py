@@ -131,7 +131,6 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
             RateLimit(settings.chatkit_sessions_per_minute),
             cancellations,
             settings.chatkit_timeout_seconds,
-            streams.end_session,
         )
         conversations = await _open_conversations(
             settings, sessions, store, streams, cancellations, stack
@@ -166,7 +165,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         if interval := settings.chatkit_usage_sync_seconds:
             background.append(UsageSync(store, api, interval).run())
         if conversations is not None:
-            background.append(conversations.housekeeping.run())
+            background += [streams.end_deleted(store), conversations.housekeeping.run()]
         await stack.enter_async_context(_running(background))
         yield Server(port, server, health, calls, call_streams, sessions, cancellations, streams)
 

@@ -77,7 +77,10 @@ class Added:
 
 
 class Changes:
-    """What is added, in its order; what a part of the transaction has added can be taken back."""
+    """What is added, in its order; what a part of the transaction has added can be taken back.
+
+    Each is one of a user and of everybody or, with EVERYBODY in the user's place, of everybody.
+    """
 
     def __init__(self) -> None:
         self._entries: list[tuple[str, str, Row, Mapping[str, int]]] = []
@@ -144,7 +147,8 @@ class Changes:
                         del of_table[row]
                 continue
             of_table = tables[table]
-            for row in ((user_id, *key), (EVERYBODY, *key)):
+            for scope in {user_id, EVERYBODY}:
+                row = (scope, *key)
                 if row in of_table:
                     _add(of_table[row], numbers)
                 else:

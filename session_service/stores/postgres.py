@@ -18,6 +18,7 @@ from session_service.stores.base import (
     UsageUser,
 )
 from session_service.stores.changes import EVERYBODY, Changes
+from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.postgres_conversations import (
     PostgresConversationStore,
     count_turns,
@@ -28,22 +29,36 @@ from session_service.stores.postgres_database import (
     open_database,
 )
 from session_service.stores.postgres_items import add_items
+from session_service.stores.postgres_listener import PostgresListener, notify
 
 
 @asynccontextmanager
 async def open_postgres_store(url: str) -> AsyncIterator["PostgresStore"]:
     """Opens the store in the database at `postgresql://…`. Raises CannotOpenStore."""
-    kinds = (sessions.keep, add_items, count_turns, _count_failures)
-    async with open_database(url, kinds) as database:
-        yield PostgresStore(database)
+    groups = (
+        (sessions.keep, add_items, _count_failures),
+        # By itself: it looks at sessions again, which whoever deletes a user locks before threads.
+        (count_turns,),
+    )
+    async with open_database(url, groups) as database:
+        deletions = Deletions()
+        listener = PostgresListener(url, deletions)
+        try:
+            yield PostgresStore(database, listener, deletions)
+        finally:
+            await listener.close()
 
 
 class PostgresStore:
     """See `base.Store`."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(
+        self, database: PostgresDatabase, listener: PostgresListener, deletions: Deletions
+    ) -> None:
         self._database = database
-        self._conversations = PostgresConversationStore(database)
+        self._listener = listener
+        self._deletions = deletions
+        self._conversations = PostgresConversationStore(database, listener)
 
     @property
     def conversations(self) -> PostgresConversationStore:
@@ -82,9 +97,14 @@ class PostgresStore:
             changes.add_to_totals(user_id, deleted=1, duration_ms=ended_ms - ends_ms)
             changes.active_at(user_id, at_ms)
             changes.remove_ending(user_id, ends_ms)
+            await notify(db, Deletion(Kind.SESSION, root_id))
             return to_cancel
 
         return await self._database.write(work)
+
+    def deletions(self) -> AsyncIterator[Deletion | None]:
+        self._listener.start()
+        return self._deletions.follow()
 
     async def get(self, session_id: str, user_id: str | None = None) -> Session | None:
         return await self._session("id = $1", session_id, user_id)

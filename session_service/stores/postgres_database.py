@@ -68,7 +68,7 @@ _Lost = (
 )
 """The connection is of no more use."""
 
-_Driver = (
+DRIVER_ERRORS = (
     OSError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -82,11 +82,11 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def open_database(
-    url: str, kinds: Sequence[Kind[Any, Any]]
+    url: str, groups: Sequence[Sequence[Kind[Any, Any]]]
 ) -> AsyncIterator["PostgresDatabase"]:
-    """Connects, and migrates where that is needed. `kinds` may be written in batches.
+    """Connects, and migrates where that is needed. Raises CannotOpenStore.
 
-    Raises CannotOpenStore.
+    What may be written in batches comes in groups, each with transactions of its own.
     """
     with _cannot_open():
         await _migrate(url)
@@ -100,7 +100,7 @@ async def open_database(
             reset=_nothing_to_reset,
             record_class=asyncpg.Record,
         )
-    database = PostgresDatabase(pool, kinds)
+    database = PostgresDatabase(pool, groups)
     try:
         yield database
     finally:
@@ -111,10 +111,12 @@ class PostgresDatabase:
     """All calls raise Unavailable where the database fails."""
 
     def __init__(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", kinds: Sequence[Kind[Any, Any]]
+        self, pool: "asyncpg.Pool[asyncpg.Record]", groups: Sequence[Sequence[Kind[Any, Any]]]
     ) -> None:
         self._pool = pool
-        self._batches = Batches(self._transaction, kinds)
+        self._batches: dict[Kind[Any, Any], Batches] = {}
+        for kinds in groups:
+            self._batches.update(dict.fromkeys(kinds, Batches(self._transaction, kinds)))
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
@@ -134,7 +136,7 @@ class PostgresDatabase:
     async def batch(self, kind: Kind[Row, T], row: Row) -> T:
         """Writes a row together with all that wait meanwhile; durable when it returns."""
         with _driver_errors():
-            result: T = await self._batches.write(kind, row)
+            result: T = await self._batches[kind].write(kind, row)
             return result
 
     async def write(
@@ -159,7 +161,8 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Finishes what has begun."""
-        await self._batches.close()
+        for batches in self._batches.values():
+            await batches.close()
         await asyncio.gather(*self._writes, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -221,17 +224,25 @@ async def _begun(db: Connection, isolation: Isolation) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(*_Driver):
+        with contextlib.suppress(*DRIVER_ERRORS):
             await db.execute("ROLLBACK")
         raise
 
 
-async def _migrate(url: str) -> None:
-    connection = await asyncpg.connect(
+async def connect(
+    url: str, answer_seconds: float | None, **settings: str
+) -> "asyncpg.Connection[asyncpg.Record]":
+    """Opens a connection beside the pool, which waits so long for each answer."""
+    return await asyncpg.connect(
         url,
         timeout=_CONNECT_SECONDS,
-        server_settings={**_SESSION, "statement_timeout": f"{_MIGRATION_SECONDS}s"},
+        command_timeout=answer_seconds,
+        server_settings=_SESSION | settings,
     )
+
+
+async def _migrate(url: str) -> None:
+    connection = await connect(url, None, statement_timeout=f"{_MIGRATION_SECONDS}s")
     try:
         await migrate(connection)
     finally:
@@ -247,9 +258,9 @@ def _logged() -> Iterator[None]:
     """Logs what the database said: once, for however many callers it fails."""
     try:
         yield
-    except _Driver as error:
+    except DRIVER_ERRORS as error:
         if not isinstance(error, _Defect):
-            log.error("store failed", error=_description(error))
+            log.error("store failed", error=description(error))
         raise
 
 
@@ -260,7 +271,7 @@ def _driver_errors() -> Iterator[None]:
         yield
     except _Defect:
         raise
-    except _Driver as error:
+    except DRIVER_ERRORS as error:
         raise store_failed() from error
 
 
@@ -268,11 +279,16 @@ def _driver_errors() -> Iterator[None]:
 def _cannot_open() -> Iterator[None]:
     try:
         yield
-    except (*_Driver, ValueError, OverflowError) as error:  # a wrong option or port in the address
-        raise CannotOpenStore(_description(error)) from error
+    except (
+        *DRIVER_ERRORS,
+        ValueError,
+        OverflowError,
+    ) as error:  # a wrong option or port in the address
+        raise CannotOpenStore(description(error)) from error
 
 
-def _description(error: BaseException) -> str:
+def description(error: BaseException) -> str:
+    """Returns what the driver said, for the log."""
     # Without the details, which may quote rows.
     message = str(error.args[0]) if error.args and not isinstance(error, OSError) else str(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -103,6 +103,14 @@ async def _lock_chains(db: "Connection", root_ids: set[str]) -> dict[str, int]:
     return {root["id"]: root["ends_ms"] for root in roots}
 
 
+async def lock_roots(db: "Connection", root_ids: Sequence[str]) -> frozenset[str]:
+    """Returns those that are there, deleted or not: none goes with its user until the commit."""
+    rows = await db.fetch(
+        "SELECT id FROM sessions WHERE id = ANY($1) ORDER BY id FOR KEY SHARE", root_ids
+    )
+    return frozenset(root_id for (root_id,) in rows)
+
+
 async def _insert(
     db: "Connection", rows: Sequence[tuple[Session, bytes]]
 ) -> set[tuple[str, bytes]]:

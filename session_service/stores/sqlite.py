@@ -15,6 +15,7 @@ from session_service.stores.base import (
     UsageUser,
 )
 from session_service.stores.changes import EVERYBODY, Changes
+from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.sqlite_conversations import SQLiteConversationStore
 from session_service.stores.sqlite_database import SQLiteDatabase, open_database
 
@@ -31,7 +32,8 @@ class SQLiteStore:
 
     def __init__(self, database: SQLiteDatabase) -> None:
         self._database = database
-        self._conversations = SQLiteConversationStore(database)
+        self._deletions = Deletions()
+        self._conversations = SQLiteConversationStore(database, self._deletions)
 
     @property
     def conversations(self) -> SQLiteConversationStore:
@@ -82,14 +84,14 @@ class SQLiteStore:
         return await self._database.write(work)
 
     async def delete(self, root_id: str, at_ms: int, cancel_again_ms: int) -> Sequence[str]:
-        def work(db: sqlite3.Connection, changes: Changes) -> Sequence[str]:
+        def work(db: sqlite3.Connection, changes: Changes) -> Sequence[str] | None:
             root = db.execute(
                 "SELECT user_id, created_ms, ends_ms FROM sessions"
                 " WHERE id = ? AND deleted_ms IS NULL",
                 (root_id,),
             ).fetchone()
             if root is None:
-                return ()
+                return None
             user_id, created_ms, ends_ms = root
             ended_ms = max(at_ms, created_ms)  # the clock may have been set back
             chain = "(id = ?1 OR (root_id = ?1 AND refreshed_from IS NOT NULL))"
@@ -100,7 +102,11 @@ class SQLiteStore:
             changes.remove_ending(user_id, ends_ms)
             return to_cancel
 
-        return await self._database.write(work)
+        deletion = Deletion(Kind.SESSION, root_id)
+        return await self._deletions.tell_after(self._database.write(work), deletion) or ()
+
+    def deletions(self) -> AsyncIterator[Deletion | None]:
+        return self._deletions.follow()
 
     async def get(self, session_id: str, user_id: str | None = None) -> Session | None:
         return await self._database.read(lambda db: sessions.select(db, "id", session_id, user_id))

@@ -159,7 +159,7 @@ async def test_a_user_who_is_deleted_while_replicas_write_leaves_nothing_half(
                 store.replace(new_session(f"{name}b", refreshes=first), secret_hash(f"{name}b")),
                 store.conversations.add_item("7", name, Item("i", "task", b"", NOON)),
                 store.conversations.add_item("7", name, Item("j", "user_message", b"", NOON)),
-                store.conversations.count_turn("7", turn()),
+                store.conversations.count_turn("7", turn(), first.id),
                 store.delete(first.id, NOON + 1, NOON + 5),
                 add_attachment(store, name, thread=thread),
             ):
