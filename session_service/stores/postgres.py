@@ -27,6 +27,7 @@ from session_service.stores.postgres_database import (
     open_database,
 )
 from session_service.stores.postgres_items import add_items
+from session_service.stores.postgres_rate_limits import PostgresRateLimit, admit
 from session_service.stores.postgres_rollups import Changes
 
 
@@ -34,7 +35,7 @@ from session_service.stores.postgres_rollups import Changes
 async def open_postgres_store(url: str) -> AsyncIterator["PostgresStore"]:
     """Opens the store in the database at `postgresql://…`. Raises CannotOpenStore."""
     kinds = (sessions.keep, add_items, count_turns, _count_failures)
-    async with open_database(url, kinds) as database:
+    async with open_database(url, kinds, unlogged=(admit,)) as database:
         yield PostgresStore(database)
 
 
@@ -48,6 +49,9 @@ class PostgresStore:
     @property
     def conversations(self) -> PostgresConversationStore:
         return self._conversations
+
+    def rate_limit(self, name: str, per_minute: int) -> PostgresRateLimit:
+        return PostgresRateLimit(self._database, name, per_minute)
 
     # Sessions
 

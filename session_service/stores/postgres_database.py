@@ -81,11 +81,12 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def open_database(
-    url: str, kinds: Sequence[Kind[Any, Any]]
+    url: str, kinds: Sequence[Kind[Any, Any]], unlogged: Sequence[Kind[Any, Any]]
 ) -> AsyncIterator["PostgresDatabase"]:
     """Connects, and migrates where that is needed. `kinds` may be written in batches.
 
-    Raises CannotOpenStore.
+    Those of `unlogged` are of one statement, which changes nothing that has to be durable. Raises
+    CannotOpenStore.
     """
     with _cannot_open():
         await _migrate(url)
@@ -99,7 +100,7 @@ async def open_database(
             reset=_nothing_to_reset,
             record_class=asyncpg.Record,
         )
-    database = PostgresDatabase(pool, kinds)
+    database = PostgresDatabase(pool, kinds, unlogged)
     try:
         yield database
     finally:
@@ -110,10 +111,14 @@ class PostgresDatabase:
     """All calls raise Unavailable where the database fails."""
 
     def __init__(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", kinds: Sequence[Kind[Any, Any]]
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        kinds: Sequence[Kind[Any, Any]],
+        unlogged: Sequence[Kind[Any, Any]],
     ) -> None:
         self._pool = pool
         self._batches = Batches(self._transaction, kinds)
+        self._unlogged = Batches(self._statement, unlogged)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
@@ -134,6 +139,12 @@ class PostgresDatabase:
         """Writes a row together with all that wait meanwhile; durable when it returns."""
         with _driver_errors():
             result: T = await self._batches.write(kind, row)
+            return result
+
+    async def batch_unlogged(self, kind: Kind[Row, T], row: Row) -> T:
+        """As `batch`, but waits for no disk, nor for those who do; perhaps done twice."""
+        with _driver_errors():
+            result: T = await self._unlogged.write(kind, row)
             return result
 
     async def write(
@@ -158,13 +169,23 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Finishes what has begun."""
-        await self._batches.close()
+        await asyncio.gather(self._batches.close(), self._unlogged.close())
         await asyncio.gather(*self._writes, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
         except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._pool.terminate()
+
+    async def _statement(self, work: Callable[[Connection, Changes], Awaitable[T]]) -> T:
+        """Does `work` of one statement. Raises what `work` and the driver raise."""
+        with _logged():
+            try:
+                async with self._connection() as db:
+                    return await work(db, Changes())
+            except (*_Lost, *_Conflict):
+                async with self._connection() as db:
+                    return await work(db, Changes())
 
     async def _transaction(
         self,
