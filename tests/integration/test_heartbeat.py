@@ -136,7 +136,10 @@ async def test_after_a_while_nobody_waits_for_it(
     await stage.is_used_again()
 
 
-async def test_where_nobody_else_answers_nobody_is_left(stage: Stage) -> None:
+async def test_where_nobody_else_answers_nobody_is_left(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "_LOST_BEATS", 6)
     async with open_proxy(f"127.0.0.1:{stage.other.port}") as second:
         ports = [int(proxy.address.rpartition(":")[2]) for proxy in (stage.proxy, second)]
         async with before(*ports) as opened:
@@ -150,10 +153,10 @@ async def test_where_nobody_else_answers_nobody_is_left(stage: Stage) -> None:
                 return all(stream.missed_beats > 10 for stream in streams)
 
             await eventually(all_are_silent)
-            stage.go_on.set()
             calls = [asyncio.ensure_future(ask(opened)) for _ in range(10)]
             for proxy in (stage.proxy, second):
                 proxy.heal()
+            stage.go_on.set()
             await asyncio.gather(*calls)
             assert [one.stream for one in opened._connections.values()] == streams
 

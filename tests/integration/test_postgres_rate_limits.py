@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from session_service.errors import RateLimited, Unavailable
+from session_service.rate_limit import RateLimit
 from session_service.stores import postgres_database
 from session_service.stores.postgres import PostgresStore, open_postgres_store
 from session_service.stores.postgres_database import PostgresDatabase
@@ -78,11 +79,14 @@ async def test_replicas_admit_no_more_together_however_they_ask(
     replicas: list[PostgresStore], postgres: PostgresServer
 ) -> None:
     limits = [store.rate_limit("sessions", 5) for store in replicas]
-    keys = [f"u{number}" for number in range(40)]
-    left = await asyncio.gather(
-        *(refusals(limit, *random.sample(keys, 40)) for limit in limits for _ in range(4))
-    )
-    assert sum(left) == (12 - 5) * 40
+    keys = [f"u{number}" for number in range(500)]
+
+    async def ask(limit: RateLimit, keys: Sequence[str]) -> int:
+        return sum([await refusals(limit, *keys) for _ in range(4)])
+
+    orders = (keys, keys[::-1], random.sample(keys, 500))
+    left = await asyncio.gather(*map(ask, limits, orders))
+    assert sum(left) == (12 - 5) * 500
     assert "deadlock detected" not in postgres.log()
 
 
