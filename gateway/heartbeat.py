@@ -12,7 +12,8 @@ import structlog
 from gateway.call_stream import CallStream
 
 _BEAT_SECONDS = 0.2
-"""A service is silent within four of them, and an idle one is pinged at every other."""
+"""A service is silent within four of them, where calls wait for it; an idle one is asked at every
+fifth."""
 _LOST_BEATS = 25
 """After five seconds it is not just busy."""
 
