@@ -35,8 +35,9 @@ _CONNECT_SECONDS = 5.0
 """How long to wait for a connection, a new one or one of the pool."""
 _LOCK_SECONDS = 5
 _STATEMENT_SECONDS = 10
-_IDLE_SECONDS = 10
-"""How long a transaction may wait for us: it may hold rows that all replicas wait for."""
+_IDLE_SECONDS = 2
+"""How long a transaction may wait for us: it may hold rows that all replicas wait for. If we are
+stopped, it ends before they give up."""
 _ANSWER_SECONDS = 15.0
 """How long to wait for an answer, should the network lose it."""
 _CLOSE_SECONDS = 5.0

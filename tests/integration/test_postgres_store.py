@@ -348,7 +348,7 @@ async def test_connections_say_whose_they_are_and_how_long_they_wait(store: Post
         "application_name": "chatkit session service",
         "statement_timeout": "10s",
         "lock_timeout": "5s",
-        "idle_in_transaction_session_timeout": "10s",
+        "idle_in_transaction_session_timeout": "2s",
         "transaction_isolation": "read committed",
     }.items():
         ((found_value,),) = await store._database.fetch(f"SHOW {name}")
