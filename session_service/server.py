@@ -38,7 +38,6 @@ from session_service.limits import SERVER_OPTIONS
 from session_service.openai_api import ChatKitAPI
 from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
-from session_service.rate_limit import RateLimit
 from session_service.readiness import Readiness
 from session_service.servicers import SessionServicer
 from session_service.sessions import Sessions
@@ -128,7 +127,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         sessions = Sessions(
             store,
             _issuer(settings, api),
-            RateLimit(settings.chatkit_sessions_per_minute),
+            store.rate_limit("sessions", settings.chatkit_sessions_per_minute),
             cancellations,
             settings.chatkit_timeout_seconds,
         )
@@ -192,7 +191,7 @@ async def _open_conversations(
 
     try:
         return await conversation_server.open_conversations(
-            settings, sessions, store.conversations, streams, cancellations, stack
+            settings, sessions, store, streams, cancellations, stack
         )
     except BadAgent as error:
         raise CannotStart(f"cannot load the agent: {error}") from error

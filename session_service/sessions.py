@@ -232,7 +232,7 @@ class Sessions:
     ) -> Issued:
         async with self._failures_counted(user_id):
             workflow_id = self._issuer.workflow_id()
-            self._rate_limit.admit(user_id, asyncio.get_running_loop().time())
+            await self._rate_limit.admit(user_id)
             issued = await self._issuer.create_session(user_id, state_variables, deadline)
             session = Session(
                 id=issued.id,

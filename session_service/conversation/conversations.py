@@ -62,19 +62,20 @@ class Conversations:
         streams: Streams,
         cancellations: Cancellations,
         *,
-        requests_per_minute: int,
+        answers: RateLimit,
+        uploads: RateLimit,
         max_messages: int,
         timeout_seconds: float,
     ) -> None:
-        """`requests_per_minute` is of a session: answers, and as many files besides."""
+        """`answers` and `uploads` are limits of a session."""
         self._sessions = sessions
         self._store = store
         self._server = server
         self._attachments = attachments
         self._streams = streams
         self._cancellations = cancellations
-        self._answers = RateLimit(requests_per_minute)
-        self._uploads = RateLimit(requests_per_minute)
+        self._answers = answers
+        self._uploads = uploads
         self._max_messages = max_messages
         self._timeout_seconds = timeout_seconds
 
@@ -96,11 +97,11 @@ class Conversations:
         )
         if not is_streaming_req(request):
             if isinstance(request, AttachmentsCreateReq):
-                self._admit(self._uploads, session)
+                await self._uploads.admit(session.root_id)
             await requests.check(request, self._server.threads, context)
             yield Reply(JSON, _once(await self._server.result(request, context)))
             return
-        self._admit(self._answers, session)
+        await self._answers.admit(session.root_id)
         context.thread_id = getattr(request.params, "thread_id", None)
         owner = Owner(session.user_id, session.root_id, lambda: context.thread_id)
         with self._streams.running(owner, stream):
@@ -116,7 +117,7 @@ class Conversations:
     async def authorize_upload(self, client_secret: str) -> Session:
         """Returns whose session it is. Raises RateLimited too."""
         session = await self._sessions.authorize(client_secret)
-        self._admit(self._uploads, session)
+        await self._uploads.admit(session.root_id)
         return session
 
     async def delete_user(self, user_id: str) -> Deleted:
@@ -127,9 +128,6 @@ class Conversations:
         self._cancellations.start(deleted.to_cancel)
         await self._attachments.discard(deleted.attachments)
         return deleted
-
-    def _admit(self, limit: RateLimit, session: Session) -> None:
-        limit.admit(session.root_id, asyncio.get_running_loop().time())
 
     async def _frames(
         self, request: Any, context: RequestContext, stream: Stream

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from session_service.rate_limit import RateLimit
 from session_service.stores.conversations import ConversationStore
 from session_service.stores.deletions import Deletion
 
@@ -156,6 +157,9 @@ class Store(Protocol):
     @property
     def conversations(self) -> ConversationStore:
         """What the self-hosted mode keeps, in the same database."""
+
+    def rate_limit(self, name: str, per_minute: int) -> RateLimit:
+        """Returns a limit, which all who have it by that name share; 0 admits all."""
 
     async def check(self) -> None:
         """Stores something of no consequence. Raises Unavailable where nothing can be stored."""

@@ -30,6 +30,7 @@ from session_service.stores.postgres_database import (
 )
 from session_service.stores.postgres_items import add_items
 from session_service.stores.postgres_listener import PostgresListener, notify
+from session_service.stores.postgres_rate_limits import PostgresRateLimit, admit
 
 
 @asynccontextmanager
@@ -40,7 +41,7 @@ async def open_postgres_store(url: str) -> AsyncIterator["PostgresStore"]:
         # By itself: it looks at sessions again, which whoever deletes a user locks before threads.
         (count_turns,),
     )
-    async with open_database(url, groups) as database:
+    async with open_database(url, groups, unlogged=(admit,)) as database:
         deletions = Deletions()
         listener = PostgresListener(url, deletions)
         try:
@@ -63,6 +64,9 @@ class PostgresStore:
     @property
     def conversations(self) -> PostgresConversationStore:
         return self._conversations
+
+    def rate_limit(self, name: str, per_minute: int) -> PostgresRateLimit:
+        return PostgresRateLimit(self._database, name, per_minute)
 
     # Sessions
 

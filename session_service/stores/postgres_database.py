@@ -36,8 +36,9 @@ _CONNECT_SECONDS = 5.0
 """How long to wait for a connection, a new one or one of the pool."""
 _LOCK_SECONDS = 5
 _STATEMENT_SECONDS = 10
-_IDLE_SECONDS = 10
-"""How long a transaction may wait for us: it may hold rows that all replicas wait for."""
+_IDLE_SECONDS = 2
+"""How long a transaction may wait for us: it may hold rows that all replicas wait for. If we are
+stopped, it ends before they give up."""
 _ANSWER_SECONDS = 15.0
 """How long to wait for an answer, should the network lose it."""
 _CLOSE_SECONDS = 5.0
@@ -82,11 +83,14 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def open_database(
-    url: str, groups: Sequence[Sequence[Kind[Any, Any]]]
+    url: str,
+    groups: Sequence[Sequence[Kind[Any, Any]]],
+    unlogged: Sequence[Kind[Any, Any]],
 ) -> AsyncIterator["PostgresDatabase"]:
     """Connects, and migrates where that is needed. Raises CannotOpenStore.
 
-    What may be written in batches comes in groups, each with transactions of its own.
+    What may be written in batches comes in groups, each with transactions of its own. The kinds of
+    `unlogged` are of one statement, which changes nothing that has to be durable.
     """
     with _cannot_open():
         await _migrate(url)
@@ -100,7 +104,7 @@ async def open_database(
             reset=_nothing_to_reset,
             record_class=asyncpg.Record,
         )
-    database = PostgresDatabase(pool, groups)
+    database = PostgresDatabase(pool, groups, unlogged)
     try:
         yield database
     finally:
@@ -111,12 +115,16 @@ class PostgresDatabase:
     """All calls raise Unavailable where the database fails."""
 
     def __init__(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", groups: Sequence[Sequence[Kind[Any, Any]]]
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        groups: Sequence[Sequence[Kind[Any, Any]]],
+        unlogged: Sequence[Kind[Any, Any]],
     ) -> None:
         self._pool = pool
         self._batches: dict[Kind[Any, Any], Batches] = {}
         for kinds in groups:
             self._batches.update(dict.fromkeys(kinds, Batches(self._transaction, kinds)))
+        self._unlogged = Batches(self._statement, unlogged)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
@@ -137,6 +145,12 @@ class PostgresDatabase:
         """Writes a row together with all that wait meanwhile; durable when it returns."""
         with _driver_errors():
             result: T = await self._batches[kind].write(kind, row)
+            return result
+
+    async def batch_unlogged(self, kind: Kind[Row, T], row: Row) -> T:
+        """As `batch`, but waits for no disk, nor for those who do; perhaps done twice."""
+        with _driver_errors():
+            result: T = await self._unlogged.write(kind, row)
             return result
 
     async def write(
@@ -161,14 +175,23 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Finishes what has begun."""
-        for batches in self._batches.values():
-            await batches.close()
+        await asyncio.gather(*(one.close() for one in (*self._batches.values(), self._unlogged)))
         await asyncio.gather(*self._writes, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
         except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._pool.terminate()
+
+    async def _statement(self, work: Callable[[Connection, Changes], Awaitable[T]]) -> T:
+        """Does `work` of one statement. Raises what `work` and the driver raise."""
+        with _logged():
+            try:
+                async with self._connection() as db:
+                    return await work(db, Changes())
+            except (*_Lost, *_Conflict):
+                async with self._connection() as db:
+                    return await work(db, Changes())
 
     async def _transaction(
         self,

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from session_service.rate_limit import LocalRateLimit
 from session_service.stores import sqlite_rollups as rollups
 from session_service.stores import sqlite_sessions as sessions
 from session_service.stores.base import (
@@ -38,6 +39,9 @@ class SQLiteStore:
     @property
     def conversations(self) -> SQLiteConversationStore:
         return self._conversations
+
+    def rate_limit(self, name: str, per_minute: int) -> LocalRateLimit:
+        return LocalRateLimit(per_minute)  # a file is one process's
 
     async def check(self) -> None:
         await self._database.check()

@@ -21,7 +21,7 @@ from session_service.errors import SessionDeleted, Unauthenticated, Unavailable
 from session_service.openai_api import ChatKitAPI
 from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
-from session_service.rate_limit import RateLimit
+from session_service.rate_limit import LocalRateLimit
 from session_service.sessions import Issued, Sessions, now_ms
 from session_service.stores import sqlite_database
 from session_service.stores.base import Session
@@ -255,7 +255,7 @@ async def open_domain(directory: Path, openai_base_url: str) -> AsyncIterator[Do
         )
         cancellations = Cancellations(store, api)
         issuer = OwnSessions("sk-test")
-        sessions = Sessions(store, issuer, RateLimit(0), cancellations, 30)
+        sessions = Sessions(store, issuer, LocalRateLimit(0), cancellations, 30)
         domain = Domain(sessions, store, api)
         listening = asyncio.create_task(domain.listen())
         yield domain
