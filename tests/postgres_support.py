@@ -33,6 +33,12 @@ class PostgresServer:
         url: str = self._server.get_uri(database)
         return url
 
+    @property
+    def pid(self) -> int:
+        """Of the server, whose children are its connections."""
+        pid: int = self._server.get_pid()
+        return pid
+
     def log(self) -> str:
         """What it has written into its log so far."""
         text: str = self._server.log.read_text()
