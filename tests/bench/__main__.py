@@ -11,7 +11,6 @@ import contextlib
 import signal
 import sys
 import tempfile
-import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +35,6 @@ from tests.bench.processes import ROOT, CannotRun
 
 _LIMIT_SECONDS = 3600.0
 """Should anything hang."""
-_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +69,11 @@ async def run(chosen: Plan, parts: Sequence[Part]) -> bool:
     broken: list[report.Goal] = []
     async with _opened(chosen) as bench:
         for part in parts:
-            _say(f"\n{part.title}\n{textwrap.fill(part.explanation, _WIDTH)}\n")
+            _say(f"\n{part.title}\n{part.explanation}\n")
             findings = await verdict.measured(partial(part.measure, bench), _say)
             _say(findings.table)
             if findings.remark:
-                _say(f"\n{textwrap.fill(findings.remark, _WIDTH)}")
+                _say(f"\n{findings.remark}")
             if findings.goals and chosen is not QUICK:  # of which one short round says nothing
                 _say(f"\n{report.goals_table(findings.goals)}")
                 goals += findings.goals

@@ -51,7 +51,7 @@ class Bench:
     async def _started(
         self, running: _Started | None, start: AbstractAsyncContextManager[_Started]
     ) -> _Started:
-        return running or await self.stack.enter_async_context(start)
+        return await self.stack.enter_async_context(start) if running is None else running
 
 
 @contextlib.asynccontextmanager

@@ -12,13 +12,13 @@ from tests.bench.report import Findings, Goal, ratios, spread, table
 from tests.bench.rounds import Run, of, rates, run_in_turns
 
 TITLE = "Creates"
-EXPLANATION = (
-    "POST /api/chatkit/session: each contestant checks the token, asks the same upstream, answers"
-    " the same JSON. The chain also checks who owns what, stores and counts durably, and logs."
-    " official: FastAPI with a new HTTP client per request, as in OpenAI's starter; fastapi: with"
-    " one for all requests; node: node:http with fetch. All have two processes. CPU is per request,"
-    " MiB the most that all processes of a contestant took; PostgreSQL's own are not in it."
-)
+EXPLANATION = """\
+POST /api/chatkit/session: each checks the token, asks the same upstream and answers the same JSON.
+  chain     gateway and session service: also ownership, a durable store, statistics, logs
+  official  FastAPI with a new HTTP client for each request, as in OpenAI's starter back end
+  fastapi   the same with one client for all requests
+  node      node:http and fetch, which is less than Express does
+All have two processes. CPU is per request, MiB the most that they took, both without PostgreSQL's."""
 _CHAIN_ON_POSTGRES = "chain, PostgreSQL"
 _FEW, _ONE = 8, 1
 """Connections."""
@@ -46,7 +46,7 @@ async def measure(bench: Bench) -> Findings:
 
 def _table(runs: Sequence[Run], peaks_mib: Mapping[str, float]) -> str:
     rows: list[Sequence[str]] = [
-        ("", "connections", "requests/s", "chain has", "p50 ms", "p99 ms", "CPU µs", "MiB")
+        ("", "connections", "requests/s", "chain is", "p50 ms", "p99 ms", "CPU µs", "MiB")
     ]
     for connections in sorted({run.connections for run in runs}, reverse=True):
         for name in peaks_mib:

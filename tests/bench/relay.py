@@ -17,12 +17,11 @@ _LEAST_SHARE = 0.95
 _WANTED = 500
 
 TITLE = "Relayed streams"
-EXPLANATION = (
-    f"Answers of {EVENTS_PER_SECOND} small events a second without end, through gateway and session"
-    " service in self-hosted mode. An event's delay is from the upstream's writing to the client's"
-    " reading, told as the median of the first and of the last quarter of a run. It is flat where"
-    f" it grows by less than {_MOST_GROWTH_MS:g} ms. More streams are tried until it is not."
-)
+EXPLANATION = f"""\
+Answers of {EVENTS_PER_SECOND} small events a second without end, through gateway and session service in
+self-hosted mode. An event's delay is from the upstream's writing to the client's reading; here it
+is the median of the first and of the last quarter of a run, flat where it grows by less than
+{_MOST_GROWTH_MS:g} ms. More streams are tried until it is not."""
 
 
 @dataclass(frozen=True, slots=True)

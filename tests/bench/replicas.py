@@ -16,11 +16,9 @@ _CORES = 8
 """For four processes of ours, PostgreSQL, the upstream and two load generators."""
 
 TITLE = "Two chains on one PostgreSQL"
-EXPLANATION = (
-    f"Creates by one and by two pairs of gateway and session service, {_CONNECTIONS} connections to"
-    " each, all on one database. CPU is per request: that of the pairs, and apart from it"
-    " PostgreSQL's, which has every commit on the disk."
-)
+EXPLANATION = f"""\
+Creates by one and by two pairs of gateway and session service, {_CONNECTIONS} connections to each, on
+one database. CPU is per request: that of the pairs, and apart from it PostgreSQL's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +62,7 @@ async def measure(bench: Bench) -> Findings:
     if cores() >= _CORES:
         return Findings(table(rows, left=1), [Goal("creates of two pairs beside one", rate, 1.8)])
     goal = Goal("CPU per create, of two pairs beside one", cpu, 1.1, at_most=True)
-    remark = (
-        f"On {cores()} cores two pairs share what one has: the goal is that a request costs no"
-        f" more. On {_CORES} it is 1.8 times the rate."
-    )
+    remark = f"The goal of 1.8 times the rate is for {_CORES} cores and more; here are {cores()}."
     return Findings(table(rows, left=1), [goal], remark=remark)
 
 

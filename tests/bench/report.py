@@ -26,18 +26,20 @@ class Goal:
         return value <= self.wanted if self.at_most else value >= self.wanted
 
     def cells(self) -> Sequence[str]:
-        layout = _layout(self.unit)
         wanted = f"{'at most' if self.at_most else 'at least'} {self.wanted:,g}{self.unit}"
-        if self.is_met:
-            return ("✓", self.what, spread(self.measured, layout), wanted, "")
-        missing = layout.format(abs(median(self.measured) - self.wanted))
+        missing = self._told([abs(median(self.measured) - self.wanted)])
         return (
-            "✗",
+            "✓" if self.is_met else "✗",
             self.what,
-            spread(self.measured, layout),
+            self._told(self.measured),
             wanted,
-            f"{missing} {'too much' if self.at_most else 'are missing'}",
+            "" if self.is_met else f"{'over' if self.at_most else 'short'} by {missing}",
         )
+
+    def _told(self, values: Sequence[float]) -> str:
+        if self.unit == "x":
+            return spread(values, "{:,.2f}x")
+        return spread(values, "{:,.2f}" if self.at_most else "{:,.0f}") + self.unit
 
     def __str__(self) -> str:
         mark, what, measured, wanted, missing = self.cells()
@@ -91,10 +93,6 @@ def machine() -> str:
     load = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"{platform.system()} {platform.machine()}, {cores()} cores{load}, {python}"
-
-
-def _layout(unit: str) -> str:
-    return "{:,.0f}" + unit if unit.startswith(" streams") else "{:,.2f}" + unit
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: int) -> Sequence[str]:

@@ -18,12 +18,10 @@ _MOST_SAID_OF = 20
 _GOALS = (20, 100)
 
 TITLE = "Model streams"
-EXPLANATION = (
-    f"Answers of {DELTAS} deltas, which the upstream writes at once, so that the time is that of"
-    " the contestants. chain: gateway and session service in self-hosted mode, with users and a"
-    " durable store. official: FastAPI and ChatKitServer in one process, as in OpenAI's quickstart,"
-    " with a store in memory."
-)
+EXPLANATION = f"""\
+Answers of {DELTAS} deltas, which the upstream writes at once: the time is the contestants' own.
+  chain     gateway and session service in self-hosted mode: also users, a durable store, logs
+  official  FastAPI and ChatKitServer in one process, a store in memory, as in OpenAI's quickstart"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +72,18 @@ async def _run(contestant: Contestant, streams: int, answers: int) -> StreamRun:
 def _table(runs: Sequence[StreamRun], peaks_mib: Mapping[str, float]) -> str:
     first = ("first event: p50", "p95 ms")
     rows: list[Sequence[str]] = [
-        ("", "streams", "events/s", "chain has", *first, "CPU µs/event", "MiB")
+        ("", "streams", "events/s", "chain is", *first, "CPU µs/event", "MiB")
     ]
     for streams in sorted({run.streams for run in runs}):
         for name, mib in peaks_mib.items():
             own = _of(runs, name, streams)
-            has = spread(_times_as_fast(runs, streams), "{:.2f}x") if name != CHAIN else ""
+            factor = spread(_times_as_fast(runs, streams), "{:.2f}x") if name != CHAIN else ""
             rows.append(
                 (
                     name,
                     f"{streams}",
                     spread([run.figures.per_second for run in own], "{:,.0f}"),
-                    has,
+                    factor,
                     f"{median(run.figures.first_p50_ms for run in own):,.0f}",
                     f"{median(run.figures.first_p95_ms for run in own):,.0f}",
                     f"{median(run.cpu_us for run in own):,.0f}",
