@@ -18,7 +18,7 @@ POST /api/chatkit/session: each checks the token, asks the same upstream and ans
   official  FastAPI with a new HTTP client for each request, as in OpenAI's starter back end
   fastapi   the same with one client for all requests
   node      node:http and fetch, which is less than Express does
-All have two processes. CPU is per request, MiB the most that they took, both without PostgreSQL's."""
+All have two processes. CPU is per request, MiB the most they took, both without PostgreSQL's."""
 _CHAIN_ON_POSTGRES = "chain, PostgreSQL"
 _FEW, _ONE = 8, 1
 """Connections."""

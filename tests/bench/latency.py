@@ -13,8 +13,8 @@ _CONNECTIONS = 64
 
 TITLE = "Added latency"
 EXPLANATION = f"""\
-{_PER_SECOND} creates a second at an even pace, whether or not those before have their answer: of the
-chain, and of the upstream alone. What the chain adds is the difference, round by round."""
+{_PER_SECOND} creates a second at an even pace, whether or not those before have their answer:
+of the chain, and of the upstream alone. What the chain adds is the difference, round by round."""
 
 
 async def measure(bench: Bench) -> Findings:

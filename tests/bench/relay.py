@@ -14,14 +14,17 @@ from tests.bench.upstream import ENDLESS
 _MOST_GROWTH_MS = 1000 / EVENTS_PER_SECOND
 """From the first to the last quarter of a run: the time from one event of a stream to the next."""
 _LEAST_SHARE = 0.95
+"""Of the events that are due, that have to arrive."""
+_TIMES = 2
+"""To try, should the machine have been busy with something else."""
 _WANTED = 500
 
 TITLE = "Relayed streams"
 EXPLANATION = f"""\
-Answers of {EVENTS_PER_SECOND} small events a second without end, through gateway and session service in
-self-hosted mode. An event's delay is from the upstream's writing to the client's reading; here it
-is the median of the first and of the last quarter of a run, flat where it grows by less than
-{_MOST_GROWTH_MS:g} ms. More streams are tried until it is not."""
+Answers of {EVENTS_PER_SECOND} small events a second without end, through gateway and session
+service in self-hosted mode. An event's delay is from the upstream's writing to the client's
+reading: here are the medians of the first and of the last quarter of a run. It is flat where it
+grows by less than {_MOST_GROWTH_MS:g} ms. More streams are tried until it is not, twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,12 @@ async def measure(bench: Bench) -> Findings:
     chain = await bench.own_chat()
     trials: list[_Trial] = []
     for streams in bench.plan.relayed:
-        figures = await _run(chain, streams, bench.plan.relay_seconds)
-        trials.append(_Trial(streams, figures))
-        if not trials[-1].is_flat:
+        for _ in range(_TIMES):
+            figures = await _run(chain, streams, bench.plan.relay_seconds)
+            trials.append(_Trial(streams, figures))
+            if trials[-1].is_flat:
+                break
+        else:
             break
     flat = max((trial.streams for trial in trials if trial.is_flat), default=0)
     remark = f"Flat up to {flat} streams, which are {flat * EVENTS_PER_SECOND:,} events a second."

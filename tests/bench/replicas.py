@@ -17,8 +17,8 @@ _CORES = 8
 
 TITLE = "Two chains on one PostgreSQL"
 EXPLANATION = f"""\
-Creates by one and by two pairs of gateway and session service, {_CONNECTIONS} connections to each, on
-one database. CPU is per request: that of the pairs, and apart from it PostgreSQL's."""
+Creates by one and by two pairs of gateway and session service, {_CONNECTIONS} connections to
+each, on one database. CPU is per request: that of the pairs, and apart from it PostgreSQL's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ TITLE = "Model streams"
 EXPLANATION = f"""\
 Answers of {DELTAS} deltas, which the upstream writes at once: the time is the contestants' own.
   chain     gateway and session service in self-hosted mode: also users, a durable store, logs
-  official  FastAPI and ChatKitServer in one process, a store in memory, as in OpenAI's quickstart"""
+  official  FastAPI and ChatKitServer in one process, as in OpenAI's quickstart, all in memory"""
 
 
 @dataclass(frozen=True, slots=True)
