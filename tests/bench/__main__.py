@@ -11,6 +11,7 @@ import contextlib
 import signal
 import sys
 import tempfile
+import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,7 @@ from tests.bench.processes import ROOT, CannotRun
 
 _LIMIT_SECONDS = 3600.0
 """Should anything hang."""
+_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ async def run(chosen: Plan, parts: Sequence[Part]) -> bool:
     broken: list[report.Goal] = []
     async with _opened(chosen) as bench:
         for part in parts:
-            _say(f"\n{part.title}\n{part.explanation}\n")
+            _say(f"\n{part.title}\n{_filled(part.explanation)}\n")
             findings = await verdict.measured(partial(part.measure, bench), _say)
             _say(findings.table)
             if findings.remark:
@@ -122,6 +124,10 @@ def main() -> None:
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit("interrupted; everything that was started is stopped")
     sys.exit(0 if all_hold else 1)
+
+
+def _filled(text: str) -> str:
+    return "\n".join(textwrap.fill(line, _WIDTH) for line in text.splitlines())
 
 
 def _say(text: str) -> None:

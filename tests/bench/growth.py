@@ -20,9 +20,10 @@ _IN_A_ROW = 50
 _SCOPES = (("a user with half of them", BUSY_USER), ("everybody", None))
 
 TITLE = "Statistics"
-EXPLANATION = """\
-All that GET stats asks of the store, without HTTP and gRPC: in a store of few sessions and in one
-of many, in turns. Microseconds of a call."""
+EXPLANATION = (
+    "All that GET stats asks of the store, without HTTP and gRPC: in a store of few sessions and in"
+    " one of many, in turns. Microseconds of a call."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ _PER_SECOND = 200
 _CONNECTIONS = 64
 
 TITLE = "Added latency"
-EXPLANATION = f"""\
-{_PER_SECOND} creates a second at an even pace, whether or not those before have their answer:
-of the chain, and of the upstream alone. What the chain adds is the difference, round by round."""
+EXPLANATION = (
+    f"{_PER_SECOND} creates a second at an even pace, whether or not those before have their"
+    " answer: of the chain, and of the upstream alone. What the chain adds is the difference, round"
+    " by round."
+)
 
 
 async def measure(bench: Bench) -> Findings:

@@ -16,9 +16,11 @@ _CONNECTIONS = 64
 _MOST_CONNECTIONS = 4_000
 
 TITLE = "Overload"
-EXPLANATION = f"""\
-Creates, {TIMES:g} times as many as are answered at best at {_CONNECTIONS} connections, whether or
-not those before have their answer. What is too much is to be refused at once, the rest answered."""
+EXPLANATION = (
+    f"Creates, {TIMES:g} times as many as are answered at best at {_CONNECTIONS} connections,"
+    " whether or not those before have their answer. What is too much is to be refused at once, and"
+    " the rest answered."
+)
 
 
 @dataclass(frozen=True, slots=True)

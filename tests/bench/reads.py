@@ -13,9 +13,10 @@ _USERS = 50
 _CREATE, _GET, _STATS = "POST session", "GET session", "GET stats"
 
 TITLE = "Reads"
-EXPLANATION = f"""\
-{_GET} and {_STATS} through the whole chain at {_CONNECTIONS} connections, in turns with
-creates, which also ask the upstream and write to the disk."""
+EXPLANATION = (
+    f"{_GET} and {_STATS} through the whole chain at {_CONNECTIONS} connections, in turns with"
+    " creates, which also ask the upstream and write to the disk."
+)
 
 
 async def measure(bench: Bench) -> Findings:

@@ -20,11 +20,12 @@ _TIMES = 2
 _WANTED = 500
 
 TITLE = "Relayed streams"
-EXPLANATION = f"""\
-Answers of {EVENTS_PER_SECOND} small events a second without end, through gateway and session
-service in self-hosted mode. An event's delay is from the upstream's writing to the client's
-reading: here are the medians of the first and of the last quarter of a run. It is flat where it
-grows by less than {_MOST_GROWTH_MS:g} ms. More streams are tried until it is not, twice."""
+EXPLANATION = (
+    f"Answers of {EVENTS_PER_SECOND} small events a second without end, through gateway and session"
+    " service in self-hosted mode. An event's delay is from the upstream's writing to the client's"
+    " reading: here are the medians of the first and of the last quarter of a run. It is flat where"
+    f" it grows by less than {_MOST_GROWTH_MS:g} ms. More streams are tried until it is not, twice."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ _CORES = 8
 """For four processes of ours, PostgreSQL, the upstream and two load generators."""
 
 TITLE = "Two chains on one PostgreSQL"
-EXPLANATION = f"""\
-Creates by one and by two pairs of gateway and session service, {_CONNECTIONS} connections to
-each, on one database. CPU is per request: that of the pairs, and apart from it PostgreSQL's."""
+EXPLANATION = (
+    f"Creates by one and by two pairs of gateway and session service, {_CONNECTIONS} connections to"
+    " each, on one database. CPU is per request: that of the pairs, and apart from it PostgreSQL's."
+)
 
 
 @dataclass(frozen=True, slots=True)
