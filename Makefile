@@ -25,7 +25,7 @@ test: .venv/development .venv/browser ## Run all tests
 	@$(BIN)/python -m pytest
 
 .PHONY: bench
-bench: .venv/development ## Measure beside FastAPI and the official ChatKit server (ARGS=--only streams)
+bench: .venv/development ## Measure beside what one would use instead (ARGS=--quick, --full, "--only streams")
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: chaos

@@ -39,6 +39,12 @@ class PostgresServer:
         path: Path = self._server.bin_path
         return path
 
+    @property
+    def pid(self) -> int:
+        """Of the server, whose children are its connections."""
+        pid: int = self._server.get_pid()
+        return pid
+
     def log(self) -> str:
         """What it has written into its log so far."""
         text: str = self._server.log.read_text()
