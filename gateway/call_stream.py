@@ -85,6 +85,8 @@ class CallStream:
         self._is_lost = False
         self.missed_beats = 0
         """How often in a row the service was asked in vain whether it is there."""
+        self.left_beats = 0
+        """In how many of them another service was there, as whoever counts them says."""
         self._rpc = carry(self._requests())
 
     @property
@@ -134,7 +136,8 @@ class CallStream:
         end, is_clean = CallError(grpc.StatusCode.UNAVAILABLE, "The stream has ended"), False
         try:
             async for response in self._rpc:
-                self._heard, self._pinged, self.missed_beats = True, False, 0
+                self._heard, self._pinged = True, False
+                self.missed_beats = self.left_beats = 0
                 self._answers_pings = response.answers_pings
                 if response.draining:
                     self._is_ending = True
@@ -190,8 +193,11 @@ class CallStream:
         What may have been begun goes on waiting, as a silent service may only be busy.
         """
         for call_id, (waiting, safe) in self._waiting.items():
-            not_begun = call_id in self._unsent
-            if (safe or not_begun) and not waiting.done():
+            if waiting.done():
+                continue
+            # Taken back at once: or it could still be sent before its caller has heard.
+            not_begun = self._unsent.pop(call_id, None) is not None
+            if safe or not_begun:
                 message = "The service does not answer"
                 waiting.set_exception(
                     CallError(grpc.StatusCode.UNAVAILABLE, message, not_begun=not_begun)

@@ -15,7 +15,7 @@ _BEAT_SECONDS = 0.2
 """A service is silent within four of them, where calls wait for it; an idle one is asked at every
 fifth."""
 _LOST_BEATS = 25
-"""After five seconds it is not just busy."""
+"""After five seconds, in which others answered, it is not just busy."""
 
 log = structlog.get_logger()
 
@@ -53,10 +53,12 @@ class Heartbeat:
         if not any(stream.answers for stream in streams.values()):
             return
         for stream in streams.values():
-            if stream.missed_beats >= _LOST_BEATS:
-                stream.lose()
-            elif stream.is_silent:
-                stream.release()
+            if stream.is_silent:
+                stream.left_beats += 1
+                if stream.left_beats < _LOST_BEATS:
+                    stream.release()
+                else:
+                    stream.lose()
 
     def _tell(self, streams: Mapping[str, CallStream]) -> None:
         for address, stream in streams.items():

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import heartbeat
+from gateway.call_stream import CallError, CallStream
 from gateway.replicas import Replicas
 from protos.chatkit.v1 import call_stream_service_pb2 as pb_stream
 from protos.chatkit.v1 import session_service_pb2 as pb
@@ -139,7 +140,7 @@ async def test_after_a_while_nobody_waits_for_it(
 async def test_where_nobody_else_answers_nobody_is_left(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "_LOST_BEATS", 6)
+    monkeypatch.setattr(heartbeat, "_LOST_BEATS", 10)
     async with open_proxy(f"127.0.0.1:{stage.other.port}") as second:
         ports = [int(proxy.address.rpartition(":")[2]) for proxy in (stage.proxy, second)]
         async with before(*ports) as opened:
@@ -154,11 +155,52 @@ async def test_where_nobody_else_answers_nobody_is_left(
 
             await eventually(all_are_silent)
             calls = [asyncio.ensure_future(ask(opened)) for _ in range(10)]
-            for proxy in (stage.proxy, second):
-                proxy.heal()
+            second.heal()
+
+            async def second_answers() -> bool:
+                return any(stream.answers for stream in streams)
+
+            await eventually(second_answers)
+            opened._heartbeat.beat()
+            # For what was missed while nobody answered.
+            assert not any(stream._is_lost for stream in streams)
+            stage.proxy.heal()
             stage.go_on.set()
             await asyncio.gather(*calls)
             assert [one.stream for one in opened._connections.values()] == streams
+
+
+async def test_a_call_that_is_made_elsewhere_as_it_was_not_sent_is_not_sent_any_more() -> None:
+    async def say_once() -> AsyncIterator[pb_stream.CarryResponse]:
+        yield pb_stream.CarryResponse(answers_pings=True)
+        await asyncio.Event().wait()
+
+    class Congested:
+        """gRPC, which takes the next request when the test does."""
+
+        def __init__(self, requests: AsyncIterator[pb_stream.CarryRequest]) -> None:
+            self.requests = requests
+
+        def __aiter__(self) -> AsyncIterator[pb_stream.CarryResponse]:
+            return say_once()
+
+        def cancel(self) -> None:
+            pass
+
+    confirmed = asyncio.Event()
+    stream = CallStream(Congested, confirmed.set)
+    reading = asyncio.create_task(stream.read())
+    await confirmed.wait()
+    deadline = asyncio.get_running_loop().time() + LONG
+    call = asyncio.create_task(stream.call(pb_stream.Call(method="/"), deadline, safe=False))
+    await asyncio.sleep(0)  # it has begun
+    stream.release()
+    sent = await anext(stream._rpc.requests)  # runs before the caller does, who is to hear of it
+    with pytest.raises(CallError) as failure:
+        await call
+    assert failure.value.not_begun
+    assert not sent.calls
+    reading.cancel()
 
 
 async def test_what_was_not_heard_as_we_stood_still_says_nothing_of_others(stage: Stage) -> None:
