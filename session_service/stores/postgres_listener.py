@@ -164,6 +164,9 @@ class PostgresListener:
                 if not failing:
                     log.error("store failed; trying again", error=description(error))
                 failing = True
+            except Exception:  # as nobody would listen any more
+                log.exception("defect", method="listen")
+                failing = True
             await asyncio.sleep(random.uniform(pause / 2, pause))
             pause = min(2 * pause, most)
 

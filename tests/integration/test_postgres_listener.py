@@ -171,6 +171,20 @@ async def test_what_was_deleted_while_the_connection_was_broken_may_not_have_bee
         await told.hears(Deletion(Kind.USER, "7"))
 
 
+# The driver's, whose connection is not even complete when it is dropped.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_server_that_does_not_say_who_it_is_is_asked_again(
+    here: PostgresStore, there: PostgresStore, network: Network
+) -> None:
+    async with listening(here) as told:
+        network.nonsense = b"Z\0\0\0\x05I"  # it is ready, and has no version
+        network.cut()
+        await told.hears(None)
+        assert not network.nonsense
+        await there.conversations.delete_user("7", NOON, NOON + 5)
+        await told.hears(Deletion(Kind.USER, "7"))
+
+
 async def test_a_lock_outlives_its_connection(
     here: PostgresStore, network: Network, url: str
 ) -> None:
