@@ -284,12 +284,13 @@ class PostgresConversationStore:
             )
             for table in ("sessions", "usage_users", "usage_threads", "turns"):
                 await db.execute(f"DELETE FROM {table} WHERE user_id = $1", user_id)
-            sessions_limit = "name = 'sessions' AND key = $1"
-            await db.execute(f"DELETE FROM rate_limits WHERE {sessions_limit}", user_id)
             attachments = await db.fetch(
                 f"DELETE FROM attachments WHERE user_id = $1 RETURNING {_ATTACHMENT}", user_id
             )
             threads = await db.fetch("DELETE FROM threads WHERE user_id = $1 RETURNING 1", user_id)
+            # Late, as all who create sessions meanwhile would wait for its row.
+            sessions_limit = "name = 'sessions' AND key = $1"
+            await db.execute(f"DELETE FROM rate_limits WHERE {sessions_limit}", user_id)
             changes.forget(user_id)
             await notify(db, Deletion(Kind.USER, user_id))
             return Deleted(
