@@ -42,7 +42,7 @@ RETURNING name, key, admitted,
     times_ms[cardinality(times_ms) - most + 1] + {_WINDOW_MS} - {_CLOCK_MS}
 """
 
-_FORGET_IDLE = f"""
+FORGET_IDLE = f"""
 DELETE FROM rate_limits WHERE (name, key) IN (
     SELECT name, key FROM rate_limits
     WHERE times_ms[cardinality(times_ms)] <= {_CLOCK_MS} - {_WINDOW_MS}
@@ -87,7 +87,7 @@ class PostgresRateLimit:
         self._window.check(key, loop.time())
         if loop.time() >= self._forget_at:
             self._forget_at = loop.time() + WINDOW_SECONDS
-            await self._database.fetch(_FORGET_IDLE)
+            await self._database.fetch(FORGET_IDLE)
         wait = await self._database.batch_unlogged(admit, (self._name, key, self._per_minute))
         if wait:
             self._window.fill(key, loop.time() + wait)

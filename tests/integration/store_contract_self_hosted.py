@@ -225,6 +225,7 @@ class DeleteUserContract:
         await store.conversations.count_turn(user, turn("", thread=thread.id))
         await store.conversations.count_turn(user, turn("INTERNAL", thread=thread.id))
         await store.count_failure(user, "UPSTREAM_TIMEOUT", NOON)
+        await store.rate_limit("sessions", 30).admit(user)
         return [
             await add_attachment(store, f"sent{user}", user, thread),
             await add_attachment(store, f"unsent{user}", user),
