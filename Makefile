@@ -22,10 +22,10 @@ run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without O
 
 .PHONY: test
 test: .venv/development .venv/browser ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: bench
-bench: .venv/development ## Measure beside FastAPI and the official ChatKit server (ARGS=--only streams)
+bench: .venv/development ## Measure beside what one would use instead (ARGS=--quick, --full, "--only streams")
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: chaos

@@ -1,10 +1,11 @@
 """Who is calling: the dashboard's JSON Web Token says so, in the chat the client secret."""
 
+import hashlib
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jwt
 from pydantic import SecretStr
@@ -22,6 +23,10 @@ _CLIENT_SECRET = re.compile(r"[\x21-\x7e]{1,512}")
 _CLOCK_SKEW_SECONDS = 60
 """How far the clock of who makes the tokens may be ahead of ours."""
 _DEFAULT_USER_CLAIMS = ("userId", "sub")
+_MAX_VERIFIED = 4096
+"""Tokens that are remembered, some 500 bytes each; who was forgotten is verified again."""
+
+_Key: TypeAlias = str | jwt.PyJWK
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,19 @@ class Caller:
 
     user_id: str
     is_admin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What a token said whose signature is right."""
+
+    caller: Caller
+    expires_at: float
+    """Unix seconds."""
+    algorithm: object
+    key_id: object
+    key: _Key
+    """That of its signature: another has taken its place where the issuer withdrew it."""
 
 
 def user_id_of(value: object) -> str | None:
@@ -87,6 +105,7 @@ class Authenticator:
         self._audience = audience
         self._user_claims = (user_claim,) if user_claim else _DEFAULT_USER_CLAIMS
         self._admin_user_ids = admin_user_ids
+        self._verified: dict[bytes, _Verified] = {}
 
     async def authenticate(self, authorization: str | None) -> Caller:
         """Returns whom an Authorization header names.
@@ -97,26 +116,36 @@ class Authenticator:
         token = token.strip()
         if scheme.lower() != "bearer" or len(token) > _MAX_TOKEN_LENGTH:
             raise APIError("UNAUTHENTICATED")
-        if not _TOKEN.fullmatch(token):
-            raise APIError("UNAUTHENTICATED")
         try:
-            claims = await self._verify(token)
+            verified = await self._recall(token)
+            if verified.expires_at > time.time():  # no leeway for this: who logged out stays out
+                return verified.caller
         # PyJWT lets some of what a hostile token causes through, such as nesting that is too deep.
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            raise APIError("UNAUTHENTICATED") from None
-        claim = next((name for name in self._user_claims if name in claims), None)
-        user_id = user_id_of(claims[claim]) if claim else None
-        if user_id is None:
-            raise APIError("UNAUTHENTICATED")
-        is_admin = claims.get("role") == "admin" or user_id in self._admin_user_ids
-        return Caller(user_id, is_admin)
+            pass
+        raise APIError("UNAUTHENTICATED")
 
-    async def _verify(self, token: str) -> Mapping[str, Any]:
-        algorithm, key = await self._key_for(jwt.get_unverified_header(token))
+    async def _recall(self, token: str) -> _Verified:
+        """Returns what a token says, verified once for all of its user's requests."""
+        digest = hashlib.sha256(token.encode()).digest()  # as tokens are not to be kept
+        known = self._verified.get(digest)
+        if known and known.key is await self._key_for(known.algorithm, known.key_id):
+            return known
+        verified = self._verified[digest] = await self._verify(token)
+        if len(self._verified) > _MAX_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        return verified
+
+    async def _verify(self, token: str) -> _Verified:
+        if not _TOKEN.fullmatch(token):
+            raise jwt.DecodeError
+        header = jwt.get_unverified_header(token)
+        algorithm, key_id = header.get("alg"), header.get("kid")
+        key = await self._key_for(algorithm, key_id)
         claims: Mapping[str, Any] = jwt.decode(
             token,
             key,
-            algorithms=[algorithm],
+            algorithms=[str(algorithm)],
             issuer=self._issuer,
             audience=self._audience,
             leeway=_CLOCK_SKEW_SECONDS,
@@ -126,15 +155,18 @@ class Authenticator:
                 "verify_sub": False,  # an integer user id is fine with us
             },
         )
-        if claims["exp"] <= time.time():  # the leeway is not for this: who logged out stays out
-            raise jwt.ExpiredSignatureError
-        return claims
+        claim = next((name for name in self._user_claims if name in claims), None)
+        user_id = user_id_of(claims[claim]) if claim else None
+        if user_id is None:
+            raise jwt.InvalidTokenError
+        is_admin = claims.get("role") == "admin" or user_id in self._admin_user_ids
+        return _Verified(Caller(user_id, is_admin), claims["exp"], algorithm, key_id, key)
 
-    async def _key_for(self, header: Mapping[str, Any]) -> tuple[str, str | jwt.PyJWK]:
-        """Returns the one algorithm to accept and its key: never a public key for HS256."""
-        match header.get("alg"):
+    async def _key_for(self, algorithm: object, key_id: object) -> _Key:
+        """Returns the key for this one algorithm: never a public key for HS256."""
+        match algorithm:
             case "HS256" if self._secret is not None:
-                return "HS256", self._secret
-            case "RS256" | "ES256" as algorithm if self._keys is not None:
-                return algorithm, await self._keys.key(header.get("kid"), algorithm)
+                return self._secret
+            case "RS256" | "ES256" if self._keys is not None:
+                return await self._keys.key(key_id, str(algorithm))
         raise jwt.InvalidAlgorithmError

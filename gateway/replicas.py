@@ -3,13 +3,18 @@
 gRPC's own balancing chooses per call of gRPC's; our unary calls travel on one stream for each
 service, so we choose. Each stream is kept open: a service that dies, drains or comes back is known
 at once, and a call that was not begun anywhere is made somewhere else.
+
+Calls with the same affinity go to the same service, whichever gateway makes them, by rendezvous
+hashing: a service that comes or goes moves no calls but its own
+(https://www.eecs.umich.edu/techreports/cse/96/CSE-TR-316-96.pdf).
 """
 
 import asyncio
 import contextlib
+import hashlib
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -20,6 +25,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from gateway.call_stream import CallError, CallStream
 from gateway.channel import Connect, Metadata, certificates, connector, identity
 from gateway.config import Settings
+from gateway.heartbeat import Heartbeat
 from protos.chatkit.v1 import call_stream_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2
 from protos.chatkit.v1.call_stream_service_pb2_grpc import CallStreamServiceStub
@@ -39,6 +45,13 @@ _LOOK_SECONDS = 2.0
 _RESOLVE_SECONDS = 5.0
 
 log = structlog.get_logger()
+
+_AFFINITIES: Mapping[str, Callable[[Any], str]] = {
+    # Where it meets others of the same secret, which share one call to OpenAI. Secrets pass through
+    # nothing that replicas share.
+    "/chatkit.v1.SessionService/RefreshSession": lambda request: request.client_secret,
+}
+"""By method: what requests have in common that are to go to the same service."""
 
 Build: TypeAlias = Callable[[grpc.aio.Channel], Any]
 
@@ -121,6 +134,9 @@ class Replicas:
         self._leaving: set[Connection] = set()
         self._changed = asyncio.Event()
         self._turn = 0
+        self._heartbeat = Heartbeat(
+            lambda: {address: one.stream for address, one in self._connections.items()}
+        )
 
     @property
     def channel(self) -> grpc.aio.Channel:
@@ -159,17 +175,20 @@ class Replicas:
                 return False
         return True
 
-    async def carry(self, message: pb.Call, timeout_seconds: float, *, safe: bool) -> bytes:
+    async def carry(
+        self, message: pb.Call, timeout_seconds: float, *, safe: bool, affinity: str = ""
+    ) -> bytes:
         """Makes a unary call, again where that can do no harm. Raises CallError.
 
-        `safe` is whether it may be made twice, as it changes nothing the second time.
+        `safe` is whether it may be made twice, as it changes nothing the second time. Calls of the
+        same `affinity` go to the same service, as long as that answers.
         """
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         give_up = deadline - timeout_seconds + min(_PATIENCE_SECONDS, timeout_seconds)
         while True:
-            if connection := self._next():
+            if connection := self._next(affinity):
                 try:
-                    return await connection.stream.call(message, deadline)
+                    return await connection.stream.call(message, deadline, safe=safe)
                 except CallError as error:
                     if not (error.not_begun or (safe and error.is_broken)):
                         raise
@@ -188,15 +207,27 @@ class Replicas:
             return False
         return True
 
-    def _next(self) -> Connection | None:
-        """Returns one that takes calls, another each time; None where there is none."""
-        alive = [one for one in self._connections.values() if one.stream.takes_calls]
+    def _next(self, affinity: str = "") -> Connection | None:
+        """Returns one that takes calls, another each time or that of the affinity; None where there
+        is none."""
+        every = self._connections
+        alive = [address for address, one in every.items() if one.stream.answers]
+        # Where all are silent they may be busy, and nobody is better.
+        alive = alive or [address for address, one in every.items() if one.stream.takes_calls]
+        if not alive:
+            return None
+        if affinity:
+            return every[_highest_weight(affinity, alive)]
         self._turn += 1
-        return alive[self._turn % len(alive)] if alive else None
+        return every[alive[self._turn % len(alive)]]
 
     def _tell(self) -> None:
         self._changed.set()
         self._changed.clear()
+
+    async def listen(self) -> None:
+        """Notices services that fall silent, for ever."""
+        await self._heartbeat.run()
 
     async def follow(self) -> None:
         """Follows names and certificates, for ever."""
@@ -261,6 +292,8 @@ class _Carried:
             MethodOptions.IDEMPOTENCY_UNKNOWN
         )
 
+        affinity = _AFFINITIES.get(method, lambda _: "")
+
         async def call(
             request: Any,
             *,
@@ -272,7 +305,10 @@ class _Carried:
                 request=request_serializer(request),
                 metadata=dict(metadata),
             )
-            return response_deserializer(await self._replicas.carry(message, timeout, safe=safe))
+            response = await self._replicas.carry(
+                message, timeout, safe=safe, affinity=affinity(request)
+            )
+            return response_deserializer(response)
 
         return call
 
@@ -286,13 +322,19 @@ async def open_replicas(settings: Settings) -> AsyncIterator[Replicas]:
         targets.append((host, int(port), connector(host, settings)))
     replicas = Replicas(targets, certificates(settings), identity(settings))
     await replicas.look()
-    following = asyncio.create_task(replicas.follow())
+    tasks = (asyncio.create_task(replicas.follow()), asyncio.create_task(replicas.listen()))
     try:
         yield replicas
     finally:
-        following.cancel()
-        await asyncio.wait((following,))
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await replicas.close()
+
+
+def _highest_weight(affinity: str, addresses: Sequence[str]) -> str:
+    key = hashlib.sha256(affinity.encode()).digest()
+    return max(addresses, key=lambda address: hashlib.sha256(key + address.encode()).digest())
 
 
 def _descriptor(method: str) -> MethodDescriptor:

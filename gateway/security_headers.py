@@ -21,7 +21,11 @@ PAGE = {
 }
 
 
+_RAW = [(name.lower().encode(), value.encode()) for name, value in DEFAULTS.items()]
+
+
 def secure(headers: MutableHeaders) -> None:
     """Adds to the headers of an answer what it does not say for itself."""
-    for name, value in DEFAULTS.items():
-        headers.setdefault(name, value)
+    # Not by `setdefault`, which looks through all of them for each, with every answer.
+    said = {name for name, _ in headers.raw}
+    headers.raw.extend([header for header in _RAW if header[0] not in said])

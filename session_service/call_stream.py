@@ -77,7 +77,7 @@ class _Stream:
         self._outcomes: list[pb.Outcome] = []
         self._draining = False
         self._told = False
-        """Whether the caller knows that we are there, or draining."""
+        """Whether the caller knows that we are there, still there, or draining."""
         self._ended = False
         self._problem = ""
         """With what the caller has sent, for which its stream ends."""
@@ -114,7 +114,9 @@ class _Stream:
             if count and size > MAX_MESSAGE_BYTES:
                 break
             count += 1
-        message = pb.CarryResponse(outcomes=self._outcomes[:count], draining=self._draining)
+        message = pb.CarryResponse(
+            outcomes=self._outcomes[:count], draining=self._draining, answers_pings=True
+        )
         del self._outcomes[:count]
         self._told = True
         self._room.set()
@@ -123,6 +125,9 @@ class _Stream:
     async def _read(self, requests: AsyncIterator[pb.CarryRequest]) -> None:
         try:
             async for request in requests:
+                if request.ping:
+                    self._told = False
+                    self._changed.set()
                 for call in request.calls:
                     while len(self._calls) + len(self._outcomes) >= _MAX_CALLS:
                         self._room.clear()

@@ -27,7 +27,7 @@ from session_service.conversation.links import Links, link_key
 from session_service.conversation.openai_files import OpenAIFiles
 from session_service.conversation_servicer import ConversationServicer
 from session_service.sessions import Sessions
-from session_service.stores.conversations import ConversationStore
+from session_service.stores.base import Store
 from session_service.streams import Streams
 
 _CONNECT_SECONDS = 5.0
@@ -51,7 +51,7 @@ class ConversationServer:
 async def open_conversations(
     settings: Settings,
     sessions: Sessions,
-    store: ConversationStore,
+    store: Store,
     streams: Streams,
     cancellations: Cancellations,
     stack: contextlib.AsyncExitStack,
@@ -70,7 +70,7 @@ async def open_conversations(
     )
     patience = patience_seconds(settings.chatkit_timeout_seconds)
     attachments = Attachments(
-        store,
+        store.conversations,
         await stack.enter_async_context(open_attachment_files(settings.chatkit_attachments_dir)),
         Links(link_key(api_key)),
         int(settings.chatkit_attachment_max_mb * 1024 * 1024),
@@ -90,17 +90,18 @@ async def open_conversations(
     models = ModelProvider(client, Circuit("responses", patience), settings.chatkit_model)
     conversations = Conversations(
         sessions,
-        store,
-        ChatServer(store, attachments, agent, models),
+        store.conversations,
+        ChatServer(store.conversations, attachments, agent, models),
         attachments,
         streams,
         cancellations,
-        requests_per_minute=settings.chatkit_requests_per_minute,
+        answers=store.rate_limit("answers", settings.chatkit_requests_per_minute),
+        uploads=store.rate_limit("uploads", settings.chatkit_requests_per_minute),
         max_messages=settings.chatkit_max_messages,
         timeout_seconds=settings.chatkit_timeout_seconds,
     )
     return ConversationServer(
         conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"].full_name,
-        Housekeeping(store, attachments, settings.chatkit_retention_days),
+        Housekeeping(store.conversations, attachments, settings.chatkit_retention_days),
         ConversationServicer(conversations, attachments),
     )

@@ -38,7 +38,6 @@ from session_service.limits import SERVER_OPTIONS
 from session_service.openai_api import ChatKitAPI
 from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
-from session_service.rate_limit import RateLimit
 from session_service.readiness import Readiness
 from session_service.servicers import SessionServicer
 from session_service.sessions import Sessions
@@ -61,6 +60,9 @@ _LAST_BYTES_SECONDS = 0.5
 
 _MOST_DELAY_SECONDS = 2.5 * TARGET_SECONDS
 """Of the event loop. Gateways measure it, too, and refuse before, as that costs them less."""
+
+LIVENESS = "liveness"
+"""Whose health is that of the process alone: to restart it heals no database."""
 
 _NAMES = (
     session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
@@ -125,10 +127,9 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         sessions = Sessions(
             store,
             _issuer(settings, api),
-            RateLimit(settings.chatkit_sessions_per_minute),
+            store.rate_limit("sessions", settings.chatkit_sessions_per_minute),
             cancellations,
             settings.chatkit_timeout_seconds,
-            streams.end_session,
         )
         conversations = await _open_conversations(
             settings, sessions, store, streams, cancellations, stack
@@ -158,11 +159,12 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         # The one for all is last: what it says holds for each.
         readiness = Readiness(store, health, (*names, ""))
         await readiness.tell()
+        await health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         background = [cancellations.run(), readiness.run()]
         if interval := settings.chatkit_usage_sync_seconds:
             background.append(UsageSync(store, api, interval).run())
         if conversations is not None:
-            background.append(conversations.housekeeping.run())
+            background += [streams.end_deleted(store), conversations.housekeeping.run()]
         await stack.enter_async_context(_running(background))
         yield Server(port, server, health, calls, call_streams, sessions, cancellations, streams)
 
@@ -189,7 +191,7 @@ async def _open_conversations(
 
     try:
         return await conversation_server.open_conversations(
-            settings, sessions, store.conversations, streams, cancellations, stack
+            settings, sessions, store, streams, cancellations, stack
         )
     except BadAgent as error:
         raise CannotStart(f"cannot load the agent: {error}") from error

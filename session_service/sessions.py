@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -90,10 +90,6 @@ def check_id(name: str, value: str) -> None:
         raise InvalidArgument(name, f"must be 1 to {MAX_ID_LENGTH} characters without NUL")
 
 
-def _nobody_listens(root_id: str) -> None:
-    """Where no answers run here."""
-
-
 class Sessions:
     """Deadlines are in event loop time. A user meets their own sessions alone."""
 
@@ -104,15 +100,12 @@ class Sessions:
         rate_limit: RateLimit,
         cancellations: Cancellations,
         timeout_seconds: float,
-        on_deleted: Callable[[str], None] = _nobody_listens,
     ) -> None:
-        """`on_deleted` is told the root of a chain once that is deleted, perhaps more than once."""
         self._store = store
         self._issuer = issuer
         self._rate_limit = rate_limit
         self._cancellations = cancellations
         self._timeout_seconds = timeout_seconds
-        self._on_deleted = on_deleted
         self._refreshes: dict[tuple[str, bytes], asyncio.Task[Issued]] = {}
         self._keeping: set[asyncio.Task[None]] = set()
 
@@ -183,8 +176,6 @@ class Sessions:
                 await self._store.delete(session.root_id, at_ms, at_ms + FIRST_RETRY_MS)
             )
             session = replace(session, deleted_ms=at_ms)
-        # The second time, too: the first caller may have left before it came to this.
-        self._on_deleted(session.root_id)
         return session
 
     async def list(
@@ -241,7 +232,7 @@ class Sessions:
     ) -> Issued:
         async with self._failures_counted(user_id):
             workflow_id = self._issuer.workflow_id()
-            self._rate_limit.admit(user_id, asyncio.get_running_loop().time())
+            await self._rate_limit.admit(user_id)
             issued = await self._issuer.create_session(user_id, state_variables, deadline)
             session = Session(
                 id=issued.id,

@@ -11,9 +11,13 @@ from session_service.errors import (
     ThreadNotFound,
     Unavailable,
 )
+from session_service.stores.base import Store
+from session_service.stores.deletions import Deletion, Kind
 
 _ROOM_BYTES = 256 * 1024
 """So much may wait for a reader; then the writer, and with it the model's connection, waits."""
+
+_RETRY_SECONDS = 1.0
 
 _DRAINING = "This service is shutting down; try again"
 
@@ -128,7 +132,16 @@ class Owner:
     root_id: str
     """The session's chain."""
     thread_id: Callable[[], str | None]
-    """Returns the thread, which may be known a little later."""
+    """Returns the thread, once it is there."""
+
+    def is_of(self, deletion: Deletion) -> bool:
+        match deletion.kind:
+            case Kind.SESSION:
+                return self.root_id == deletion.id
+            case Kind.THREAD:
+                return self.thread_id() == deletion.id
+            case Kind.USER:
+                return self.user_id == deletion.id
 
 
 class Streams:
@@ -137,6 +150,8 @@ class Streams:
     def __init__(self) -> None:
         self._running: dict[Stream, Owner] = {}
         self._draining = False
+        self.deletions = 0
+        """How many were heard of: what was read before the last one may have been deleted."""
 
     @contextlib.contextmanager
     def running(self, owner: Owner, stream: Stream) -> Iterator[None]:
@@ -149,21 +164,27 @@ class Streams:
         finally:
             del self._running[stream]
 
-    def end_session(self, root_id: str) -> None:
-        """Ends those of a session that was deleted."""
-        self._end(SessionDeleted(), lambda owner: owner.root_id == root_id)
+    async def end_deleted(self, store: Store) -> None:
+        """Ends what is written for those who are deleted, for as long as the process lives."""
+        async for deletion in store.deletions():
+            self.deletions += 1
+            if deletion is None:
+                await self._look(store)
+                continue
+            failure = ThreadNotFound if deletion.kind is Kind.THREAD else SessionDeleted
+            for stream in [s for s, owner in self._running.items() if owner.is_of(deletion)]:
+                stream.end(failure())
 
-    def end_thread(self, user_id: str, thread_id: str) -> None:
-        """Ends what is being written into a thread that was deleted."""
-        self._end(
-            ThreadNotFound(),
-            lambda owner: owner.user_id == user_id and owner.thread_id() == thread_id,
-        )
-
-    async def end_user(self, user_id: str) -> None:
-        """Ends those of a user who is to be deleted, and waits until they write no more."""
-        ended = self._end(SessionDeleted(), lambda owner: owner.user_id == user_id)
-        await asyncio.gather(*(stream.done() for stream in ended))
+    async def _look(self, store: Store) -> None:
+        """Ends what is written for those who were deleted while nobody could tell us."""
+        for stream, owner in list(self._running.items()):
+            while True:
+                try:
+                    if failure := await _fate(store, owner):
+                        stream.end(failure)
+                    break
+                except Unavailable:
+                    await asyncio.sleep(_RETRY_SECONDS)
 
     async def drain(self, seconds: float) -> None:
         """Takes no more, and ends those that are not written by then."""
@@ -171,10 +192,16 @@ class Streams:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(stream.done() for stream in list(self._running)))
-        self._end(Unavailable(_DRAINING), lambda _: True)
+        for stream in list(self._running):
+            stream.end(Unavailable(_DRAINING))
 
-    def _end(self, failure: ServiceError, concerns: Callable[[Owner], bool]) -> list[Stream]:
-        ended = [stream for stream, owner in self._running.items() if concerns(owner)]
-        for stream in ended:
-            stream.end(failure)
-        return ended
+
+async def _fate(store: Store, owner: Owner) -> SessionDeleted | ThreadNotFound | None:
+    """Returns what was deleted that an answer belongs to, if anything was."""
+    session = await store.get(owner.root_id)
+    if session is None or session.deleted_ms is not None:
+        return SessionDeleted()
+    thread_id = owner.thread_id()
+    if thread_id and await store.conversations.thread(owner.user_id, thread_id) is None:
+        return ThreadNotFound()
+    return None

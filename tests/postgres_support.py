@@ -33,6 +33,18 @@ class PostgresServer:
         url: str = self._server.get_uri(database)
         return url
 
+    @property
+    def programs(self) -> Path:
+        """Where pg_dump and the like are."""
+        path: Path = self._server.bin_path
+        return path
+
+    @property
+    def pid(self) -> int:
+        """Of the server, whose children are its connections."""
+        pid: int = self._server.get_pid()
+        return pid
+
     def log(self) -> str:
         """What it has written into its log so far."""
         text: str = self._server.log.read_text()
@@ -157,3 +169,78 @@ async def waits(url: str) -> None:
     async with connected(url) as db, asyncio.timeout(30):
         while not await db.fetchval(sql):
             await db.execute("SELECT pg_sleep(0.01)")
+
+
+class Network:
+    """Between a store and its server: it can break, or lose what it is given."""
+
+    def __init__(self, server_path: str) -> None:
+        self._server_path = server_path
+        self.url = ""
+        self._near: set[asyncio.StreamWriter] = set()
+        self._far: set[asyncio.StreamWriter] = set()
+        self._carries = asyncio.Event()
+        self._carries.set()
+        self._server_hears = True
+        self.nonsense = b""
+        """What is said in the server's place, if anything."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.nonsense:
+            writer.write(self.nonsense)
+            self.nonsense = b""
+            writer.close()
+            return
+        far_reader, far_writer = await asyncio.open_unix_connection(self._server_path)
+        self._near.add(writer)
+        self._far.add(far_writer)
+        await asyncio.gather(
+            self._carry(reader, far_writer),
+            self._carry(far_reader, writer),
+            return_exceptions=True,
+        )
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._carries.wait()
+            writer.write(data)
+        if self._server_hears or writer in self._near:
+            writer.close()
+
+    def cut(self) -> None:
+        self._abort(self._near)
+        self._abort(self._far)
+
+    def lose(self) -> None:
+        self._carries.clear()
+
+    def deliver(self) -> None:
+        """What was lost was only late."""
+        self._carries.set()
+
+    def mend(self) -> None:
+        self.cut()
+        self._carries.set()
+
+    def leave_the_server_waiting(self) -> None:
+        """Cuts, and the server does not hear of it."""
+        self._server_hears = False
+        self._abort(self._near)
+
+    @staticmethod
+    def _abort(writers: set[asyncio.StreamWriter]) -> None:
+        for writer in writers:
+            writer.transport.abort()
+        writers.clear()
+
+
+@asynccontextmanager
+async def network_to(url: str) -> AsyncIterator[Network]:
+    directory = url.partition("host=")[2]
+    network = Network(f"{directory}/.s.PGSQL.5432")
+    with tempfile.TemporaryDirectory() as near:
+        serving = await asyncio.start_unix_server(network.serve, f"{near}/.s.PGSQL.5432")
+        network.url = url.replace(directory, near)
+        async with serving:
+            yield network
+            network.mend()

@@ -1,4 +1,4 @@
-"""Recounts every counter of a SQLite store from its rows, and names what does not agree."""
+"""Recounts every counter of a store from its rows, and names what does not agree."""
 
 import itertools
 import sqlite3
@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from session_service.stores.sqlite_schema import migrate
+from tests.postgres_support import connected
 
 EVERYBODY, ALL_DAYS = "", -1
 _KEPT_ENDINGS_MS = 3_600_000
@@ -106,6 +109,26 @@ def reconcile(database_path: str | Path, attachments: Path | None = None) -> lis
             return db.execute(sql, parameters).fetchall()
 
         return [*_all(query), *_files(query, attachments)]
+
+
+async def reconcile_postgres(url: str) -> list[str]:
+    """The same of a PostgreSQL store: what it has at one moment is copied into tables of SQLite,
+    which have the same names and columns."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        migrate(copy)
+        async with (
+            connected(url) as db,
+            db.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            for (table,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):
+                columns = [name for _, name, *_ in copy.execute(f"PRAGMA table_info({table})")]
+                rows = await db.fetch(f"SELECT {', '.join(columns)} FROM {table}")
+                places = ", ".join("?" * len(columns))
+                copy.executemany(
+                    f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})",
+                    map(tuple, rows),
+                )
+        return list(_all(lambda sql, *parameters: copy.execute(sql, parameters).fetchall()))
 
 
 def _all(query: Query) -> Iterator[str]:

@@ -112,7 +112,7 @@ async def open_emulator() -> AsyncIterator[Emulator]:
         await asyncio.sleep(0.002)  # for uvicorn to see that our connections are closed
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], within: float = 10) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], within: float = 30) -> None:
     """Waits for what another process or task is about to do and sends no event for."""
     async with asyncio.timeout(within):
         while not await condition():  # noqa: ASYNC110

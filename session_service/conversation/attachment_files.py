@@ -5,6 +5,7 @@ renamed when it is complete and on the disk.
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -219,10 +220,15 @@ def _remove_leftovers(incoming: Path) -> None:
     if not incoming.is_dir():
         return
     for path in incoming.iterdir():
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # another process of ours is at it
-            path.unlink(missing_ok=True)
-            log.info("half an attachment removed", attachment_id=path.name.partition(".")[0])
+        with contextlib.suppress(FileNotFoundError):  # another process of ours was faster
+            _remove_leftover(path)
+
+
+def _remove_leftover(path: Path) -> None:
+    with path.open("r+b") as file:  # or NFS would not lock it
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another process of ours is at it
+        path.unlink()
+        log.info("half an attachment removed", attachment_id=path.name.partition(".")[0])

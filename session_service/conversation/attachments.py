@@ -191,12 +191,10 @@ class Attachments:
         removed = 0
         while page := await self._store.stale_attachments(now_ms - STALE_MS, _PAGE):
             for user_id, attachment_id in page:
-                attachment = await self._store.attachment(user_id, attachment_id)
-                if attachment is None or attachment.thread_id is not None:
-                    continue  # its user was faster
-                await self._store.delete_attachment(user_id, attachment_id)
-                await self.discard([attachment])
-                removed += 1
+                attachment = await self._store.delete_unsent_attachment(user_id, attachment_id)
+                if attachment is not None:  # else its user, or another process, was faster
+                    await self.discard([attachment])
+                    removed += 1
         return removed
 
     async def drain(self) -> None:

@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakValueDictionary
 
 from chatkit.types import (
     ActiveStatus,
@@ -15,7 +14,7 @@ from chatkit.types import (
     NoticeEvent,
     ThreadMetadata,
     ThreadsAddUserMessageReq,
-    ThreadsDeleteReq,
+    ThreadsCreateReq,
     ThreadStreamEvent,
     is_streaming_req,
 )
@@ -27,7 +26,7 @@ from session_service.conversation.attachments import Attachments
 from session_service.conversation.chat_server import ChatServer
 from session_service.conversation.context import RequestContext
 from session_service.conversation.texts import texts_in
-from session_service.errors import RateLimited, ThreadNotFound, UpstreamTimeout
+from session_service.errors import RateLimited, ThreadNotFound, Unavailable, UpstreamTimeout
 from session_service.rate_limit import RateLimit
 from session_service.sessions import Sessions, check_id, now_ms
 from session_service.stores.base import Session
@@ -38,6 +37,7 @@ EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
 
 _BUSY = "Another answer is being written into this thread; try again"
+_TAKEN = "Another service answers in this thread, after a break of the database; try again"
 _FULL = "message_limit"
 """In a thread's metadata, which browsers do not see: that it was closed for being full."""
 
@@ -62,22 +62,22 @@ class Conversations:
         streams: Streams,
         cancellations: Cancellations,
         *,
-        requests_per_minute: int,
+        answers: RateLimit,
+        uploads: RateLimit,
         max_messages: int,
         timeout_seconds: float,
     ) -> None:
-        """`requests_per_minute` is of a session: answers, and as many files besides."""
+        """`answers` and `uploads` are limits of a session."""
         self._sessions = sessions
         self._store = store
         self._server = server
         self._attachments = attachments
         self._streams = streams
         self._cancellations = cancellations
-        self._answers = RateLimit(requests_per_minute)
-        self._uploads = RateLimit(requests_per_minute)
+        self._answers = answers
+        self._uploads = uploads
         self._max_messages = max_messages
         self._timeout_seconds = timeout_seconds
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.asynccontextmanager
     async def process(
@@ -88,6 +88,7 @@ class Conversations:
         Raises InvalidArgument, RateLimited, ThreadNotFound, AttachmentNotFound, and what befalls an
         answer before it has begun; what does later is raised by the chunks.
         """
+        heard = self._streams.deletions
         session = await self._sessions.authorize(client_secret)
         request = requests.parse(body)
         stream = Stream()
@@ -96,17 +97,16 @@ class Conversations:
         )
         if not is_streaming_req(request):
             if isinstance(request, AttachmentsCreateReq):
-                self._admit(self._uploads, session)
+                await self._uploads.admit(session.root_id)
             await requests.check(request, self._server.threads, context)
-            result = await self._server.result(request, context)
-            if isinstance(request, ThreadsDeleteReq):
-                self._streams.end_thread(session.user_id, request.params.thread_id)
-            yield Reply(JSON, _once(result))
+            yield Reply(JSON, _once(await self._server.result(request, context)))
             return
-        self._admit(self._answers, session)
+        await self._answers.admit(session.root_id)
         context.thread_id = getattr(request.params, "thread_id", None)
         owner = Owner(session.user_id, session.root_id, lambda: context.thread_id)
         with self._streams.running(owner, stream):
+            if self._streams.deletions != heard:  # perhaps of this one, which was not running yet
+                await self._sessions.authorize(client_secret)
             stream.start(self._frames(request, context, stream), context.fail)
             try:
                 await stream.begun()
@@ -117,28 +117,28 @@ class Conversations:
     async def authorize_upload(self, client_secret: str) -> Session:
         """Returns whose session it is. Raises RateLimited too."""
         session = await self._sessions.authorize(client_secret)
-        self._admit(self._uploads, session)
+        await self._uploads.admit(session.root_id)
         return session
 
     async def delete_user(self, user_id: str) -> Deleted:
         """Deletes all that is kept of a user, at OpenAI too as far as it will."""
         check_id("user_id", user_id)
-        await self._streams.end_user(user_id)
         at_ms = now_ms()
         deleted = await self._store.delete_user(user_id, at_ms, at_ms + FIRST_RETRY_MS)
         self._cancellations.start(deleted.to_cancel)
         await self._attachments.discard(deleted.attachments)
         return deleted
 
-    def _admit(self, limit: RateLimit, session: Session) -> None:
-        limit.admit(session.root_id, asyncio.get_running_loop().time())
-
     async def _frames(
         self, request: Any, context: RequestContext, stream: Stream
     ) -> AsyncIterator[bytes]:
         """Yields the events of an answer, each as server-sent event."""
         stream.limit(self._timeout_seconds, RateLimited(_BUSY, retry_after_seconds=1))
-        async with self._turn(request, context):
+        async with self._store.answering(
+            context.user_id,
+            self._thread_id(request, context),
+            lambda: stream.end(Unavailable(_TAKEN)),
+        ):
             stream.limit(self._timeout_seconds, UpstreamTimeout())
             context.deadline = asyncio.get_running_loop().time() + self._timeout_seconds
             await requests.check(request, self._server.threads, context)
@@ -153,16 +153,12 @@ class Conversations:
         if context.failure is not None:
             raise context.failure
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, request: Any, context: RequestContext) -> AsyncIterator[None]:
-        """Waits until no other answer is written into the thread, as two tabs would have it."""
-        thread_id = getattr(request.params, "thread_id", None)
-        if thread_id is None:
-            yield
-            return
-        lock = self._turns.setdefault((context.user_id, thread_id), asyncio.Lock())
-        async with lock:
-            yield
+    def _thread_id(self, request: Any, context: RequestContext) -> str:
+        """Returns where it will be answered: others see a new thread before that has happened."""
+        if isinstance(request, ThreadsCreateReq):
+            return self._server.threads.generate_thread_id(context)
+        thread_id: str = request.params.thread_id
+        return thread_id
 
     async def _closing(
         self, request: Any, context: RequestContext

@@ -47,9 +47,11 @@ class Housekeeping:
             before_ms = at_ms - self._retention_ms
             while idle := await self._store.idle_threads(before_ms, _AT_ONCE):
                 for user_id, thread_id in idle:
-                    await self._attachments.discard(
-                        await self._store.delete_thread(user_id, thread_id)
+                    attachments = await self._store.delete_idle_thread(
+                        user_id, thread_id, before_ms
                     )
-                threads += len(idle)
+                    if attachments is not None:  # else its user, or another process, was faster
+                        await self._attachments.discard(attachments)
+                        threads += 1
         if files or threads:
             log.info("housekeeping", threads_deleted=threads, attachments_deleted=files)

@@ -47,8 +47,8 @@ class ThreadStore(chatkit.store.Store[RequestContext]):
     # The SDK's own ids have 32 random bits.
 
     def generate_thread_id(self, context: RequestContext) -> str:
-        context.new_thread_id = f"thr_{secrets.token_hex(16)}"
-        context.thread_id = context.new_thread_id
+        if context.new_thread_id is None:
+            context.new_thread_id = f"thr_{secrets.token_hex(16)}"
         return context.new_thread_id
 
     def generate_item_id(
@@ -63,14 +63,15 @@ class ThreadStore(chatkit.store.Store[RequestContext]):
         return ThreadMetadata.model_validate_json(thread.data)
 
     async def save_thread(self, thread: ThreadMetadata, context: RequestContext) -> None:
-        if thread.id == context.new_thread_id:
-            context.new_thread_id = None
-        else:  # or its title would bring back one that was deleted in mid-answer
+        is_new = thread.id == context.new_thread_id
+        if not is_new:  # or its title would bring back one that was deleted in mid-answer
             await self.load_thread(thread.id, context)
         # It may come with its items, which are kept by themselves.
         data = thread.model_dump_json(exclude={"items"}, exclude_none=True).encode()
         kept = Thread(thread.id, _milliseconds(thread.created_at), data)
-        await self._store.save_thread(context.user_id, kept)
+        await self._store.save_thread(context.user_id, kept, context.session.root_id)
+        if is_new:
+            context.thread_id, context.new_thread_id = thread.id, None
 
     async def load_threads(
         self, limit: int, after: str | None, order: str, context: RequestContext

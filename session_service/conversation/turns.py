@@ -116,7 +116,8 @@ class TurnRecorder:
             upstream_request_ids=self._upstream_request_ids(),
         )
         with contextlib.suppress(Unavailable):  # the store has logged it; the answer matters more
-            await self._store.count_turn(self._context.user_id, turn)
+            session = self._context.session
+            await self._store.count_turn(session.user_id, turn, session.root_id)
 
     def _upstream_request_ids(self) -> list[str]:
         """Returns what OpenAI calls its answers, for its support."""

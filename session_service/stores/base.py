@@ -6,11 +6,13 @@ coroutine of a store did is durable when it returns. A store that cannot work ra
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from session_service.rate_limit import RateLimit
 from session_service.stores.conversations import ConversationStore
+from session_service.stores.deletions import Deletion
 
 Mode = Literal["hosted", "self_hosted"]
 """Who answers the user: a workflow at OpenAI, or our own `conversation` package."""
@@ -156,6 +158,9 @@ class Store(Protocol):
     def conversations(self) -> ConversationStore:
         """What the self-hosted mode keeps, in the same database."""
 
+    def rate_limit(self, name: str, per_minute: int) -> RateLimit:
+        """Returns a limit, which all who have it by that name share; 0 admits all."""
+
     async def check(self) -> None:
         """Stores something of no consequence. Raises Unavailable where nothing can be stored."""
 
@@ -172,6 +177,12 @@ class Store(Protocol):
         """Deletes a chain. Returns those of it that OpenAI has to cancel: none but the first time.
 
         They become due for another try at `cancel_again_ms`, unless `cancelled` is called first.
+        """
+
+    def deletions(self) -> AsyncIterator[Deletion | None]:
+        """Yields what is deleted from now on, in any process that uses the database.
+
+        None means that some may not have been told: whoever depends on it has to look.
         """
 
     async def get(self, session_id: str, user_id: str | None = None) -> Session | None:

@@ -6,7 +6,8 @@ stands beside it. Times are integer milliseconds since the epoch. Calls raise `e
 where the store cannot work, and are durable when they return.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -91,12 +92,25 @@ class Deleted:
 
 
 class ConversationStore(Protocol):
-    """Threads, items, attachments, feedback and turns, with the counters that they change."""
+    """Threads, items, attachments, feedback and turns, with the counters that they change.
 
-    async def save_thread(self, user_id: str, thread: Thread) -> None:
+    What an answer writes names the chain of its session, `root_id`: it may still be written while
+    its user is deleted, perhaps by another process.
+    """
+
+    def answering(
+        self, user_id: str, thread_id: str, lost: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Waits until nobody else answers in a thread, in any process, and keeps it so.
+
+        `lost` is called where that failed: another process may be answering there by now.
+        """
+
+    async def save_thread(self, user_id: str, thread: Thread, root_id: str | None = None) -> None:
         """Keeps a thread, new or changed; `messages` is not taken from it.
 
-        Raises ThreadNotFound where the id is another user's.
+        Raises ThreadNotFound where the id is another user's, SessionDeleted where the chain is gone
+        with its user.
         """
 
     async def thread(self, user_id: str, thread_id: str) -> Thread | None: ...
@@ -111,6 +125,11 @@ class ConversationStore(Protocol):
 
         What was counted stays counted. Deleting one that is not there is nothing.
         """
+
+    async def delete_idle_thread(
+        self, user_id: str, thread_id: str, before_ms: int
+    ) -> Sequence[Attachment] | None:
+        """As `delete_thread`, where nothing was added since then; else, or if it is gone, None."""
 
     async def add_item(self, user_id: str, thread_id: str, item: Item) -> None:
         """Adds an item at the end, or replaces it where it is. A new message is counted.
@@ -146,6 +165,9 @@ class ConversationStore(Protocol):
 
     async def delete_attachment(self, user_id: str, attachment_id: str) -> None: ...
 
+    async def delete_unsent_attachment(self, user_id: str, attachment_id: str) -> Attachment | None:
+        """Deletes an attachment that still waits for its message; returns None for any other."""
+
     async def stale_attachments(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         """Returns (user, attachment) of what was made before then and never sent."""
 
@@ -157,10 +179,11 @@ class ConversationStore(Protocol):
         Raises ThreadNotFound where one is not there.
         """
 
-    async def count_turn(self, user_id: str, turn: Turn) -> None:
+    async def count_turn(self, user_id: str, turn: Turn, root_id: str | None = None) -> None:
         """Keeps a turn for ever and counts it: tokens, tool calls, time, failures by reason.
 
-        It counts on the day on which it ended. The time is that of turns that were answered.
+        It counts on the day on which it ended. The time is that of turns that were answered. Where
+        the chain is gone with its user it counts for everybody alone, and is not kept.
         """
 
     async def idle_threads(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:

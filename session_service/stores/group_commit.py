@@ -13,6 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from session_service.stores import sqlite_rollups as rollups
+from session_service.stores.changes import Changes
+
 T = TypeVar("T")
 
 _MAX_GROUP = 512
@@ -21,7 +24,7 @@ _MAX_GROUP = 512
 
 @dataclass(slots=True)
 class _Write:
-    work: Callable[[sqlite3.Connection], Any]
+    work: Callable[[sqlite3.Connection, Changes], Any]
     future: asyncio.Future[Any]
     result: Any = None
     error: Exception | None = None
@@ -41,7 +44,7 @@ class GroupCommitWriter:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, work: Callable[[sqlite3.Connection, Changes], T]) -> T:
         """Runs `work` in the next transaction and returns what it returned, once that is committed.
 
         What `work` raises is raised here and undoes this write alone. A commit that fails fails all
@@ -83,9 +86,9 @@ def _commit(db: sqlite3.Connection, writes: list[_Write]) -> None:
         if db.in_transaction:  # the database was in no state to end the one before
             db.execute("ROLLBACK")
         db.execute("BEGIN IMMEDIATE")
-        for write in writes:
-            if not write.abandoned:  # while this waited for a lock
-                _attempt(db, write)
+        changes = Changes()
+        _attempt(db, changes, writes)
+        rollups.write(db, changes)
         db.execute("COMMIT")
     except Exception as error:  # locked, disk full, read-only: nothing of the group is stored
         for write in writes:
@@ -94,18 +97,27 @@ def _commit(db: sqlite3.Connection, writes: list[_Write]) -> None:
             db.execute("ROLLBACK")
 
 
-def _attempt(db: sqlite3.Connection, write: _Write) -> None:
-    db.execute("SAVEPOINT one")
+def _attempt(db: sqlite3.Connection, changes: Changes, writes: list[_Write]) -> None:
+    """Does writes, each or its error; one that fails has them all done again, one by one."""
+    mark = changes.mark()
+    db.execute("SAVEPOINT attempt")
     try:
-        write.result = write.work(db)
+        for write in writes:
+            if not write.abandoned:  # while this waited for a lock
+                write.result = write.work(db, changes)
     except Exception as error:
         # A full disk ends the transaction, not the statement alone: what follows would be stored
         # and called a failure, or the other way round (https://sqlite.org/lang_transaction.html).
         if not db.in_transaction:
             raise
-        write.error = error
-        db.execute("ROLLBACK TO one")
-    db.execute("RELEASE one")
+        db.execute("ROLLBACK TO attempt")
+        changes.undo(mark)
+        if len(writes) == 1:
+            write.error = error
+        else:
+            for write in writes:
+                _attempt(db, changes, [write])
+    db.execute("RELEASE attempt")
 
 
 def _settle(writes: list[_Write]) -> None:

@@ -17,6 +17,8 @@ from session_service.stores.base import (
     UsageThread,
     UsageUser,
 )
+from session_service.stores.changes import EVERYBODY, Changes
+from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.postgres_conversations import (
     PostgresConversationStore,
     count_turns,
@@ -27,27 +29,44 @@ from session_service.stores.postgres_database import (
     open_database,
 )
 from session_service.stores.postgres_items import add_items
-from session_service.stores.postgres_rollups import Changes
+from session_service.stores.postgres_listener import PostgresListener, notify
+from session_service.stores.postgres_rate_limits import PostgresRateLimit, admit
 
 
 @asynccontextmanager
 async def open_postgres_store(url: str) -> AsyncIterator["PostgresStore"]:
     """Opens the store in the database at `postgresql://…`. Raises CannotOpenStore."""
-    kinds = (sessions.keep, add_items, count_turns, _count_failures)
-    async with open_database(url, kinds) as database:
-        yield PostgresStore(database)
+    groups = (
+        (sessions.keep, add_items, _count_failures),
+        # By itself: it looks at sessions again, which whoever deletes a user locks before threads.
+        (count_turns,),
+    )
+    async with open_database(url, groups, unlogged=(admit,)) as database:
+        deletions = Deletions()
+        listener = PostgresListener(url, deletions)
+        try:
+            yield PostgresStore(database, listener, deletions)
+        finally:
+            await listener.close()
 
 
 class PostgresStore:
     """See `base.Store`."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(
+        self, database: PostgresDatabase, listener: PostgresListener, deletions: Deletions
+    ) -> None:
         self._database = database
-        self._conversations = PostgresConversationStore(database)
+        self._listener = listener
+        self._deletions = deletions
+        self._conversations = PostgresConversationStore(database, listener)
 
     @property
     def conversations(self) -> PostgresConversationStore:
         return self._conversations
+
+    def rate_limit(self, name: str, per_minute: int) -> PostgresRateLimit:
+        return PostgresRateLimit(self._database, name, per_minute)
 
     # Sessions
 
@@ -82,9 +101,14 @@ class PostgresStore:
             changes.add_to_totals(user_id, deleted=1, duration_ms=ended_ms - ends_ms)
             changes.active_at(user_id, at_ms)
             changes.remove_ending(user_id, ends_ms)
+            await notify(db, Deletion(Kind.SESSION, root_id))
             return to_cancel
 
         return await self._database.write(work)
+
+    def deletions(self) -> AsyncIterator[Deletion | None]:
+        self._listener.start()
+        return self._deletions.follow()
 
     async def get(self, session_id: str, user_id: str | None = None) -> Session | None:
         return await self._session("id = $1", session_id, user_id)
@@ -151,7 +175,7 @@ class PostgresStore:
         await self._database.batch(_count_failures, (user_id, reason, at_ms))
 
     async def rollup(self, user_id: str | None, now_ms: int, first_day: int) -> Rollup:
-        scope = rollups.EVERYBODY if user_id is None else user_id
+        scope = EVERYBODY if user_id is None else user_id
         (row,) = await self._database.fetch(rollups.READ, scope, now_ms, first_day)
         return rollups.from_row(row)
 

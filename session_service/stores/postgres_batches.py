@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import asyncpg
 
 if TYPE_CHECKING:
+    from session_service.stores.changes import Changes
     from session_service.stores.postgres_database import Connection
-    from session_service.stores.postgres_rollups import Changes
 
 Row = TypeVar("Row", contravariant=True)
 Result = TypeVar("Result", covariant=True)

@@ -1,12 +1,13 @@
 """Conversations in the PostgreSQL store: threads, items, attachments, feedback and turns."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal
 
-from session_service.errors import AttachmentNotFound, ThreadNotFound
-from session_service.stores import postgres_rollups as rollups
+from session_service.errors import AttachmentNotFound, SessionDeleted, ThreadNotFound
 from session_service.stores import postgres_sessions as sessions
 from session_service.stores.base import DAY_MS
+from session_service.stores.changes import EVERYBODY, Changes
 from session_service.stores.conversations import (
     ANSWERED,
     BROKEN_OFF,
@@ -17,14 +18,18 @@ from session_service.stores.conversations import (
     Thread,
     Turn,
 )
+from session_service.stores.deletions import Deletion, Kind
 from session_service.stores.postgres_database import Connection, PostgresDatabase
 from session_service.stores.postgres_items import add_items
-from session_service.stores.postgres_rollups import Changes
+from session_service.stores.postgres_listener import PostgresListener, notify
+from session_service.stores.thread_locks import ThreadLocks
 
 Order = Literal["asc", "desc"]
 
 NUL = "\0"
 """What no text in PostgreSQL has, and no id; clients may ask for one that has."""
+
+_FOREVER_MS = 2**63 - 1
 
 _THREAD = "id, created_ms, data, messages"
 _ITEM = "id, kind, data, created_ms"
@@ -34,24 +39,41 @@ _ATTACHMENT = "id, name, mime_type, created_ms, size, uploaded, thread_id, opena
 class PostgresConversationStore:
     """See `conversations.ConversationStore`."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(self, database: PostgresDatabase, listener: PostgresListener) -> None:
         self._database = database
+        self._listener = listener
+        self._locks = ThreadLocks()
 
     # Threads
 
-    async def save_thread(self, user_id: str, thread: Thread) -> None:
-        saved = await self._database.fetch(
-            "INSERT INTO threads (id, user_id, created_ms, used_ms, data)"
-            " VALUES ($1, $2, $3, $3, $4)"
-            " ON CONFLICT (id) DO UPDATE SET created_ms = excluded.created_ms, data = excluded.data"
-            " WHERE threads.user_id = excluded.user_id RETURNING 1",
-            thread.id,
-            user_id,
-            thread.created_ms,
-            thread.data,
-        )
-        if not saved:
-            raise ThreadNotFound
+    @asynccontextmanager
+    async def answering(
+        self, user_id: str, thread_id: str, lost: Callable[[], None]
+    ) -> AsyncIterator[None]:
+        async with (
+            self._locks.lock(user_id, thread_id),  # so that one of those who wait here asks
+            self._listener.answering(user_id, thread_id, lost),
+        ):
+            yield
+
+    async def save_thread(self, user_id: str, thread: Thread, root_id: str | None = None) -> None:
+        async def work(db: Connection, changes: Changes) -> None:
+            if root_id is not None and root_id not in await sessions.lock_roots(db, [root_id]):
+                raise SessionDeleted
+            saved = await db.fetchval(
+                "INSERT INTO threads (id, user_id, created_ms, used_ms, data)"
+                " VALUES ($1, $2, $3, $3, $4) ON CONFLICT (id) DO UPDATE"
+                " SET created_ms = excluded.created_ms, data = excluded.data"
+                " WHERE threads.user_id = excluded.user_id RETURNING 1",
+                thread.id,
+                user_id,
+                thread.created_ms,
+                thread.data,
+            )
+            if not saved:
+                raise ThreadNotFound
+
+        await self._database.write(work)
 
     async def thread(self, user_id: str, thread_id: str) -> Thread | None:
         sql = f"SELECT {_THREAD} FROM threads WHERE id = $1 AND user_id = $2"
@@ -77,13 +99,19 @@ class PostgresConversationStore:
         return [Thread(*row) for row in rows]
 
     async def delete_thread(self, user_id: str, thread_id: str) -> Sequence[Attachment]:
-        async def work(db: Connection, changes: Changes) -> Sequence[Attachment]:
-            if not await _lock_thread(db, user_id, thread_id, "UPDATE"):
-                return ()
+        return await self.delete_idle_thread(user_id, thread_id, _FOREVER_MS) or ()
+
+    async def delete_idle_thread(
+        self, user_id: str, thread_id: str, before_ms: int
+    ) -> Sequence[Attachment] | None:
+        async def work(db: Connection, changes: Changes) -> Sequence[Attachment] | None:
+            if not await _lock_thread(db, user_id, thread_id, "UPDATE", before_ms):
+                return None
             attachments = await db.fetch(
                 f"DELETE FROM attachments WHERE thread_id = $1 RETURNING {_ATTACHMENT}", thread_id
             )
             await db.execute("DELETE FROM threads WHERE id = $1", thread_id)
+            await notify(db, Deletion(Kind.THREAD, thread_id))
             return [Attachment(*row) for row in attachments]
 
         return await self._database.write(work)
@@ -189,6 +217,15 @@ class PostgresConversationStore:
         sql = "DELETE FROM attachments WHERE id = $1 AND user_id = $2"
         await self._database.fetch(sql, attachment_id, user_id)
 
+    async def delete_unsent_attachment(self, user_id: str, attachment_id: str) -> Attachment | None:
+        rows = await self._database.fetch(
+            "DELETE FROM attachments WHERE id = $1 AND user_id = $2 AND thread_id IS NULL"
+            f" RETURNING {_ATTACHMENT}",
+            attachment_id,
+            user_id,
+        )
+        return Attachment(*rows[0]) if rows else None
+
     async def stale_attachments(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         sql = (
             "SELECT user_id, id FROM attachments WHERE thread_id IS NULL AND created_ms < $1"
@@ -221,8 +258,8 @@ class PostgresConversationStore:
 
         await self._database.write(work)
 
-    async def count_turn(self, user_id: str, turn: Turn) -> None:
-        await self._database.batch(count_turns, (user_id, turn))
+    async def count_turn(self, user_id: str, turn: Turn, root_id: str | None = None) -> None:
+        await self._database.batch(count_turns, (user_id, turn, root_id))
 
     # Users
 
@@ -251,7 +288,11 @@ class PostgresConversationStore:
                 f"DELETE FROM attachments WHERE user_id = $1 RETURNING {_ATTACHMENT}", user_id
             )
             threads = await db.fetch("DELETE FROM threads WHERE user_id = $1 RETURNING 1", user_id)
-            await rollups.forget(db, user_id)
+            # Late, as all who create sessions meanwhile would wait for its row.
+            sessions_limit = "name = 'sessions' AND key = $1"
+            await db.execute(f"DELETE FROM rate_limits WHERE {sessions_limit}", user_id)
+            changes.forget(user_id)
+            await notify(db, Deletion(Kind.USER, user_id))
             return Deleted(
                 sessions=chains,
                 threads=len(threads),
@@ -265,33 +306,36 @@ class PostgresConversationStore:
 
 
 async def count_turns(
-    db: Connection, changes: Changes, rows: Sequence[tuple[str, Turn]]
+    db: Connection, changes: Changes, rows: Sequence[tuple[str, Turn, str | None]]
 ) -> Sequence[None]:
     """Keeps the turns of users, and counts them; see `ConversationStore.count_turn`."""
-    await db.execute(
-        "INSERT INTO turns (user_id, thread_id, started_ms, duration_ms, outcome,"
-        " input_tokens, output_tokens, estimated, tool_calls)"
-        " SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[],"
-        " $6::bigint[], $7::bigint[], $8::boolean[], $9::bigint[])",
-        *zip(
-            *(
-                (
-                    user_id,
-                    turn.thread_id,
-                    turn.started_ms,
-                    turn.duration_ms,
-                    turn.outcome,
-                    turn.input_tokens,
-                    turn.output_tokens,
-                    turn.estimated,
-                    turn.tool_calls,
-                )
-                for user_id, turn in rows
-            ),
-            strict=True,
-        ),
-    )
-    for user_id, turn in rows:
+    there = await sessions.lock_roots(db, [root_id for *_, root_id in rows if root_id is not None])
+    gone = [root_id is not None and root_id not in there for *_, root_id in rows]
+    kept = [
+        (
+            user_id,
+            turn.thread_id,
+            turn.started_ms,
+            turn.duration_ms,
+            turn.outcome,
+            turn.input_tokens,
+            turn.output_tokens,
+            turn.estimated,
+            turn.tool_calls,
+        )
+        for (user_id, turn, _), is_gone in zip(rows, gone, strict=True)
+        if not is_gone
+    ]
+    if kept:
+        await db.execute(
+            "INSERT INTO turns (user_id, thread_id, started_ms, duration_ms, outcome,"
+            " input_tokens, output_tokens, estimated, tool_calls)"
+            " SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[],"
+            " $6::bigint[], $7::bigint[], $8::boolean[], $9::bigint[])",
+            *zip(*kept, strict=True),
+        )
+    for (user, turn, _), is_gone in zip(rows, gone, strict=True):
+        user_id = EVERYBODY if is_gone else user
         failed = turn.outcome not in (ANSWERED, BROKEN_OFF)
         counts = {
             "turns": 1,
@@ -315,12 +359,17 @@ def _order(order: Order) -> tuple[str, str]:
     return (">", "ASC") if order == "asc" else ("<", "DESC")
 
 
-async def _lock_thread(db: Connection, user_id: str, thread_id: str, strength: str) -> bool:
-    """Returns whether there is such a thread of the user's, which stays so until the commit."""
+async def _lock_thread(
+    db: Connection, user_id: str, thread_id: str, strength: str, before_ms: int = _FOREVER_MS
+) -> bool:
+    """Returns whether there is such a thread of the user's, which stays so until the commit.
+
+    Of `before_ms` on, nothing was added to it.
+    """
     if NUL in thread_id:
         return False
-    sql = f"SELECT 1 FROM threads WHERE id = $1 AND user_id = $2 FOR {strength}"
-    return await db.fetchval(sql, thread_id, user_id) is not None
+    sql = f"SELECT 1 FROM threads WHERE id = $1 AND user_id = $2 AND used_ms < $3 FOR {strength}"
+    return await db.fetchval(sql, thread_id, user_id, before_ms) is not None
 
 
 async def _lock_items(db: Connection, thread_id: str, item_ids: Sequence[str]) -> bool:

@@ -17,9 +17,10 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from session_service.errors import store_failed
+from session_service.stores import postgres_rollups as rollups
 from session_service.stores.base import CannotOpenStore
+from session_service.stores.changes import Changes
 from session_service.stores.postgres_batches import Batches, Kind
-from session_service.stores.postgres_rollups import Changes
 from session_service.stores.postgres_schema import migrate
 
 T = TypeVar("T")
@@ -35,8 +36,9 @@ _CONNECT_SECONDS = 5.0
 """How long to wait for a connection, a new one or one of the pool."""
 _LOCK_SECONDS = 5
 _STATEMENT_SECONDS = 10
-_IDLE_SECONDS = 10
-"""How long a transaction may wait for us: it may hold rows that all replicas wait for."""
+_IDLE_SECONDS = 2
+"""How long a transaction may wait for us: it may hold rows that all replicas wait for. If we are
+stopped, it ends before they give up."""
 _ANSWER_SECONDS = 15.0
 """How long to wait for an answer, should the network lose it."""
 _CLOSE_SECONDS = 5.0
@@ -67,7 +69,7 @@ _Lost = (
 )
 """The connection is of no more use."""
 
-_Driver = (
+DRIVER_ERRORS = (
     OSError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -81,11 +83,14 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def open_database(
-    url: str, kinds: Sequence[Kind[Any, Any]]
+    url: str,
+    groups: Sequence[Sequence[Kind[Any, Any]]],
+    unlogged: Sequence[Kind[Any, Any]],
 ) -> AsyncIterator["PostgresDatabase"]:
-    """Connects, and migrates where that is needed. `kinds` may be written in batches.
+    """Connects, and migrates where that is needed. Raises CannotOpenStore.
 
-    Raises CannotOpenStore.
+    What may be written in batches comes in groups, each with transactions of its own. The kinds of
+    `unlogged` are of one statement, which changes nothing that has to be durable.
     """
     with _cannot_open():
         await _migrate(url)
@@ -99,7 +104,7 @@ async def open_database(
             reset=_nothing_to_reset,
             record_class=asyncpg.Record,
         )
-    database = PostgresDatabase(pool, kinds)
+    database = PostgresDatabase(pool, groups, unlogged)
     try:
         yield database
     finally:
@@ -110,10 +115,16 @@ class PostgresDatabase:
     """All calls raise Unavailable where the database fails."""
 
     def __init__(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", kinds: Sequence[Kind[Any, Any]]
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        groups: Sequence[Sequence[Kind[Any, Any]]],
+        unlogged: Sequence[Kind[Any, Any]],
     ) -> None:
         self._pool = pool
-        self._batches = Batches(self._transaction, kinds)
+        self._batches: dict[Kind[Any, Any], Batches] = {}
+        for kinds in groups:
+            self._batches.update(dict.fromkeys(kinds, Batches(self._transaction, kinds)))
+        self._unlogged = Batches(self._statement, unlogged)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
@@ -133,7 +144,13 @@ class PostgresDatabase:
     async def batch(self, kind: Kind[Row, T], row: Row) -> T:
         """Writes a row together with all that wait meanwhile; durable when it returns."""
         with _driver_errors():
-            result: T = await self._batches.write(kind, row)
+            result: T = await self._batches[kind].write(kind, row)
+            return result
+
+    async def batch_unlogged(self, kind: Kind[Row, T], row: Row) -> T:
+        """As `batch`, but waits for no disk, nor for those who do; perhaps done twice."""
+        with _driver_errors():
+            result: T = await self._unlogged.write(kind, row)
             return result
 
     async def write(
@@ -158,13 +175,23 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Finishes what has begun."""
-        await self._batches.close()
+        await asyncio.gather(*(one.close() for one in (*self._batches.values(), self._unlogged)))
         await asyncio.gather(*self._writes, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
         except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._pool.terminate()
+
+    async def _statement(self, work: Callable[[Connection, Changes], Awaitable[T]]) -> T:
+        """Does `work` of one statement. Raises what `work` and the driver raise."""
+        with _logged():
+            try:
+                async with self._connection() as db:
+                    return await work(db, Changes())
+            except (*_Lost, *_Conflict):
+                async with self._connection() as db:
+                    return await work(db, Changes())
 
     async def _transaction(
         self,
@@ -186,7 +213,7 @@ class PostgresDatabase:
                     async with _begun(db, isolation):
                         changes = Changes()
                         result = await work(db, changes)
-                        await changes.write(db)
+                        await rollups.write(db, changes)
                     committing = True
                     await db.execute("COMMIT")
                     return result
@@ -220,17 +247,25 @@ async def _begun(db: Connection, isolation: Isolation) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(*_Driver):
+        with contextlib.suppress(*DRIVER_ERRORS):
             await db.execute("ROLLBACK")
         raise
 
 
-async def _migrate(url: str) -> None:
-    connection = await asyncpg.connect(
+async def connect(
+    url: str, answer_seconds: float | None, **settings: str
+) -> "asyncpg.Connection[asyncpg.Record]":
+    """Opens a connection beside the pool, which waits so long for each answer."""
+    return await asyncpg.connect(
         url,
         timeout=_CONNECT_SECONDS,
-        server_settings={**_SESSION, "statement_timeout": f"{_MIGRATION_SECONDS}s"},
+        command_timeout=answer_seconds,
+        server_settings=_SESSION | settings,
     )
+
+
+async def _migrate(url: str) -> None:
+    connection = await connect(url, None, statement_timeout=f"{_MIGRATION_SECONDS}s")
     try:
         await migrate(connection)
     finally:
@@ -246,9 +281,9 @@ def _logged() -> Iterator[None]:
     """Logs what the database said: once, for however many callers it fails."""
     try:
         yield
-    except _Driver as error:
+    except DRIVER_ERRORS as error:
         if not isinstance(error, _Defect):
-            log.error("store failed", error=_description(error))
+            log.error("store failed", error=description(error))
         raise
 
 
@@ -259,7 +294,7 @@ def _driver_errors() -> Iterator[None]:
         yield
     except _Defect:
         raise
-    except _Driver as error:
+    except DRIVER_ERRORS as error:
         raise store_failed() from error
 
 
@@ -267,11 +302,16 @@ def _driver_errors() -> Iterator[None]:
 def _cannot_open() -> Iterator[None]:
     try:
         yield
-    except (*_Driver, ValueError, OverflowError) as error:  # a wrong option or port in the address
-        raise CannotOpenStore(_description(error)) from error
+    except (
+        *DRIVER_ERRORS,
+        ValueError,
+        OverflowError,
+    ) as error:  # a wrong option or port in the address
+        raise CannotOpenStore(description(error)) from error
 
 
-def _description(error: BaseException) -> str:
+def description(error: BaseException) -> str:
+    """Returns what the driver said, for the log."""
     # Without the details, which may quote rows.
     message = str(error.args[0]) if error.args and not isinstance(error, OSError) else str(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from session_service.errors import ThreadNotFound
 from session_service.stores.base import DAY_MS
+from session_service.stores.changes import Changes
 from session_service.stores.conversations import MESSAGE_KINDS, Item
-from session_service.stores.postgres_rollups import Changes
 
 if TYPE_CHECKING:
     from session_service.stores.postgres_database import Connection

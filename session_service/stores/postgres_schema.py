@@ -202,6 +202,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX turns_by_user ON turns (user_id, started_ms)",
     ),
+    (
+        """
+        CREATE UNLOGGED TABLE rate_limits (
+            name     text COLLATE "C",
+            key      text COLLATE "C",
+            most     int NOT NULL,  -- in a minute
+            admitted int NOT NULL,  -- by the statement that was the last to ask
+            times_ms bigint[] NOT NULL,  -- of those admitted within a minute before the newest
+            PRIMARY KEY (name, key)
+        ) WITH (fillfactor = 80)
+        """,
+    ),
 )
 
 _LOCK = 0x63_6861_746B_6974

@@ -7,7 +7,7 @@ import asyncpg
 import orjson
 
 from session_service.stores.base import DAY_MS, DuplicateSession, Session
-from session_service.stores.postgres_rollups import Changes
+from session_service.stores.changes import Changes
 
 if TYPE_CHECKING:
     from session_service.stores.postgres_database import Connection
@@ -101,6 +101,14 @@ async def _lock_chains(db: "Connection", root_ids: set[str]) -> dict[str, int]:
         list(root_ids),
     )
     return {root["id"]: root["ends_ms"] for root in roots}
+
+
+async def lock_roots(db: "Connection", root_ids: Sequence[str]) -> frozenset[str]:
+    """Returns those that are there, deleted or not: none goes with its user until the commit."""
+    rows = await db.fetch(
+        "SELECT id FROM sessions WHERE id = ANY($1) ORDER BY id FOR KEY SHARE", root_ids
+    )
+    return frozenset(root_id for (root_id,) in rows)
 
 
 async def _insert(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from session_service.rate_limit import LocalRateLimit
 from session_service.stores import sqlite_rollups as rollups
 from session_service.stores import sqlite_sessions as sessions
 from session_service.stores.base import (
@@ -14,6 +15,8 @@ from session_service.stores.base import (
     UsageThread,
     UsageUser,
 )
+from session_service.stores.changes import EVERYBODY, Changes
+from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.sqlite_conversations import SQLiteConversationStore
 from session_service.stores.sqlite_database import SQLiteDatabase, open_database
 
@@ -30,11 +33,15 @@ class SQLiteStore:
 
     def __init__(self, database: SQLiteDatabase) -> None:
         self._database = database
-        self._conversations = SQLiteConversationStore(database)
+        self._deletions = Deletions()
+        self._conversations = SQLiteConversationStore(database, self._deletions)
 
     @property
     def conversations(self) -> SQLiteConversationStore:
         return self._conversations
+
+    def rate_limit(self, name: str, per_minute: int) -> LocalRateLimit:
+        return LocalRateLimit(per_minute)  # a file is one process's
 
     async def check(self) -> None:
         await self._database.check()
@@ -42,18 +49,18 @@ class SQLiteStore:
     # Sessions
 
     async def add(self, session: Session, secret_hash: bytes) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             sessions.insert(db, session, secret_hash)
             user_id, now_ms = session.user_id, session.created_ms
-            rollups.add_to_day(db, user_id, now_ms // DAY_MS, sessions=1)
-            rollups.add_to_totals(db, user_id, sessions=1, duration_ms=session.ends_ms - now_ms)
-            rollups.active_at(db, user_id, now_ms)
-            rollups.add_ending(db, user_id, session.ends_ms, now_ms)
+            changes.add_to_day(user_id, now_ms // DAY_MS, sessions=1)
+            changes.add_to_totals(user_id, sessions=1, duration_ms=session.ends_ms - now_ms)
+            changes.active_at(user_id, now_ms)
+            changes.add_ending(user_id, session.ends_ms, now_ms)
 
         await self._database.write(work)
 
     async def replace(self, session: Session, secret_hash: bytes) -> bool:
-        def work(db: sqlite3.Connection) -> bool:
+        def work(db: sqlite3.Connection, changes: Changes) -> bool:
             root = db.execute(
                 "SELECT ends_ms FROM sessions WHERE id = ? AND deleted_ms IS NULL",
                 (session.root_id,),
@@ -71,35 +78,39 @@ class SQLiteStore:
                 (session.ends_ms, session.root_id),
             )
             user_id, now_ms = session.user_id, session.created_ms
-            rollups.add_to_day(db, user_id, now_ms // DAY_MS, refreshes=1)
-            rollups.add_to_totals(db, user_id, refreshes=1, duration_ms=session.ends_ms - ends_ms)
-            rollups.active_at(db, user_id, now_ms)
-            rollups.remove_ending(db, user_id, ends_ms)
-            rollups.add_ending(db, user_id, session.ends_ms, now_ms)
+            changes.add_to_day(user_id, now_ms // DAY_MS, refreshes=1)
+            changes.add_to_totals(user_id, refreshes=1, duration_ms=session.ends_ms - ends_ms)
+            changes.active_at(user_id, now_ms)
+            changes.remove_ending(user_id, ends_ms)
+            changes.add_ending(user_id, session.ends_ms, now_ms)
             return True
 
         return await self._database.write(work)
 
     async def delete(self, root_id: str, at_ms: int, cancel_again_ms: int) -> Sequence[str]:
-        def work(db: sqlite3.Connection) -> Sequence[str]:
+        def work(db: sqlite3.Connection, changes: Changes) -> Sequence[str] | None:
             root = db.execute(
                 "SELECT user_id, created_ms, ends_ms FROM sessions"
                 " WHERE id = ? AND deleted_ms IS NULL",
                 (root_id,),
             ).fetchone()
             if root is None:
-                return ()
+                return None
             user_id, created_ms, ends_ms = root
             ended_ms = max(at_ms, created_ms)  # the clock may have been set back
             chain = "(id = ?1 OR (root_id = ?1 AND refreshed_from IS NOT NULL))"
             db.execute(f"UPDATE sessions SET deleted_ms = ?2 WHERE {chain}", (root_id, ended_ms))
             to_cancel = sessions.cancel_later(db, chain, root_id, at_ms, cancel_again_ms)
-            rollups.add_to_totals(db, user_id, deleted=1, duration_ms=ended_ms - ends_ms)
-            rollups.active_at(db, user_id, at_ms)
-            rollups.remove_ending(db, user_id, ends_ms)
+            changes.add_to_totals(user_id, deleted=1, duration_ms=ended_ms - ends_ms)
+            changes.active_at(user_id, at_ms)
+            changes.remove_ending(user_id, ends_ms)
             return to_cancel
 
-        return await self._database.write(work)
+        deletion = Deletion(Kind.SESSION, root_id)
+        return await self._deletions.tell_after(self._database.write(work), deletion) or ()
+
+    def deletions(self) -> AsyncIterator[Deletion | None]:
+        return self._deletions.follow()
 
     async def get(self, session_id: str, user_id: str | None = None) -> Session | None:
         return await self._database.read(lambda db: sessions.select(db, "id", session_id, user_id))
@@ -131,7 +142,7 @@ class SQLiteStore:
 
     async def cancel_later(self, session_id: str, expires_ms: int, cancel_again_ms: int) -> None:
         await self._database.write(
-            lambda db: db.execute(
+            lambda db, _: db.execute(
                 "INSERT INTO cancels (session_id, due_ms, expires_ms) VALUES (?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 (session_id, cancel_again_ms, expires_ms),
@@ -139,7 +150,7 @@ class SQLiteStore:
         )
 
     async def claim_cancels(self, now_ms: int, again_ms: int, limit: int) -> Sequence[str]:
-        def work(db: sqlite3.Connection) -> Sequence[str]:
+        def work(db: sqlite3.Connection, changes: Changes) -> Sequence[str]:
             db.execute("DELETE FROM cancels WHERE expires_ms <= ?", (now_ms,))
             due = db.execute(
                 "UPDATE cancels SET due_ms = ? WHERE session_id IN"
@@ -153,29 +164,29 @@ class SQLiteStore:
 
     async def cancelled(self, session_id: str) -> None:
         await self._database.write(
-            lambda db: db.execute("DELETE FROM cancels WHERE session_id = ?", (session_id,))
+            lambda db, _: db.execute("DELETE FROM cancels WHERE session_id = ?", (session_id,))
         )
 
     # Statistics
 
     async def count_failure(self, user_id: str, reason: str, at_ms: int) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             day = at_ms // DAY_MS
-            rollups.add_to_day(db, user_id, day, failures=1)
-            rollups.add_to_totals(db, user_id, failures=1)
-            rollups.add_failure_reason(db, user_id, day, reason)
+            changes.add_to_day(user_id, day, failures=1)
+            changes.add_to_totals(user_id, failures=1)
+            changes.add_failure_reason(user_id, day, reason)
 
         await self._database.write(work)
 
     async def rollup(self, user_id: str | None, now_ms: int, first_day: int) -> Rollup:
-        scope = rollups.EVERYBODY if user_id is None else user_id
+        scope = EVERYBODY if user_id is None else user_id
 
         return await self._database.read(lambda db: rollups.read(db, scope, now_ms, first_day))
 
     # Messages at OpenAI
 
     async def claim_usage(self, now_ms: int, again_ms: int, limit: int) -> Sequence[UsageUser]:
-        def work(db: sqlite3.Connection) -> Sequence[UsageUser]:
+        def work(db: sqlite3.Connection, changes: Changes) -> Sequence[UsageUser]:
             due = db.execute(
                 "SELECT user_id, active_until_ms, idle_rounds FROM usage_users"
                 " WHERE due_ms <= ? ORDER BY due_ms LIMIT ?",
@@ -194,7 +205,7 @@ class SQLiteStore:
 
     async def usage_interrupted(self, user: UsageUser) -> None:
         await self._database.write(
-            lambda db: db.execute(
+            lambda db, _: db.execute(
                 "UPDATE usage_users SET due_ms = 0 WHERE user_id = ? AND due_ms = ?",
                 (user.user_id, user.due_ms),
             )
@@ -210,7 +221,7 @@ class SQLiteStore:
 
     async def add_threads(self, user_id: str, thread_ids: Sequence[str]) -> None:
         await self._database.write(
-            lambda db: db.executemany(
+            lambda db, _: db.executemany(
                 "INSERT INTO usage_threads (user_id, thread_id) VALUES (?, ?)"
                 " ON CONFLICT DO NOTHING",
                 [(user_id, thread_id) for thread_id in thread_ids],
@@ -247,7 +258,7 @@ class SQLiteStore:
         at_ms: int,
         has_more: bool = False,
     ) -> bool:
-        def work(db: sqlite3.Connection) -> bool:
+        def work(db: sqlite3.Connection, changes: Changes) -> bool:
             moved = db.execute(
                 "UPDATE usage_threads SET cursor = ?, checked_ms = max(checked_ms, ?),"
                 " last_message_ms = max(last_message_ms, ?)"
@@ -264,17 +275,17 @@ class SQLiteStore:
             if not moved.rowcount:
                 return False
             for day, number in Counter(time_ms // DAY_MS for time_ms in times_ms).items():
-                rollups.add_to_day(db, user_id, day, messages=number)
+                changes.add_to_day(user_id, day, messages=number)
             if times_ms:
-                rollups.add_to_totals(db, user_id, messages=len(times_ms))
-                rollups.active_at(db, user_id, max(times_ms))
+                changes.add_to_totals(user_id, messages=len(times_ms))
+                changes.active_at(user_id, max(times_ms))
             return True
 
         return await self._database.write(work)
 
     async def thread_is_gone(self, user_id: str, thread_id: str) -> None:
         await self._database.write(
-            lambda db: db.execute(
+            lambda db, _: db.execute(
                 "UPDATE usage_threads SET gone = 1 WHERE user_id = ? AND thread_id = ?",
                 (user_id, thread_id),
             )
@@ -283,7 +294,7 @@ class SQLiteStore:
     async def usage_counted(
         self, user: UsageUser, at_ms: int, next_ms: int | None, idle_rounds: int
     ) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             db.execute(
                 "UPDATE usage_users SET due_ms = ?, idle_rounds = ?"
                 " WHERE user_id = ? AND due_ms = ?",
@@ -295,6 +306,6 @@ class SQLiteStore:
             ).fetchone()
             complete_ms = at_ms if looked_ms is None else min(at_ms, looked_ms)
             if complete_ms:
-                rollups.messages_counted(db, user.user_id, complete_ms)
+                changes.messages_counted(user.user_id, complete_ms)
 
         await self._database.write(work)

@@ -1,13 +1,14 @@
 """Conversations in the SQLite store: threads, items, attachments, feedback and turns."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-from session_service.errors import AttachmentNotFound, ThreadNotFound
-from session_service.stores import sqlite_rollups as rollups
+from session_service.errors import AttachmentNotFound, SessionDeleted, ThreadNotFound
 from session_service.stores import sqlite_sessions as sessions
 from session_service.stores.base import DAY_MS
+from session_service.stores.changes import EVERYBODY, Changes
 from session_service.stores.conversations import (
     ANSWERED,
     BROKEN_OFF,
@@ -18,9 +19,13 @@ from session_service.stores.conversations import (
     Thread,
     Turn,
 )
+from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.sqlite_database import SQLiteDatabase
+from session_service.stores.thread_locks import ThreadLocks
 
 Order = Literal["asc", "desc"]
+
+_FOREVER_MS = 2**63 - 1
 
 _THREAD = "id, created_ms, data, messages"
 _ITEM = "id, kind, data, created_ms"
@@ -30,13 +35,24 @@ _ATTACHMENT = "id, name, mime_type, created_ms, size, uploaded, thread_id, opena
 class SQLiteConversationStore:
     """See `conversations.ConversationStore`."""
 
-    def __init__(self, database: SQLiteDatabase) -> None:
+    def __init__(self, database: SQLiteDatabase, deletions: Deletions) -> None:
         self._database = database
+        self._deletions = deletions
+        self._locks = ThreadLocks()
 
     # Threads
 
-    async def save_thread(self, user_id: str, thread: Thread) -> None:
-        def work(db: sqlite3.Connection) -> None:
+    @asynccontextmanager
+    async def answering(
+        self, user_id: str, thread_id: str, lost: Callable[[], None]
+    ) -> AsyncIterator[None]:
+        async with self._locks.lock(user_id, thread_id):  # nobody else has the file
+            yield
+
+    async def save_thread(self, user_id: str, thread: Thread, root_id: str | None = None) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
+            if not sessions.has_root(db, root_id):
+                raise SessionDeleted
             saved = db.execute(
                 "INSERT INTO threads (id, user_id, created_ms, used_ms, data)"
                 " VALUES (?1, ?2, ?3, ?3, ?4)"
@@ -79,12 +95,18 @@ class SQLiteConversationStore:
         return await self._database.read(work)
 
     async def delete_thread(self, user_id: str, thread_id: str) -> Sequence[Attachment]:
-        def work(db: sqlite3.Connection) -> Sequence[Attachment]:
+        return await self.delete_idle_thread(user_id, thread_id, _FOREVER_MS) or ()
+
+    async def delete_idle_thread(
+        self, user_id: str, thread_id: str, before_ms: int
+    ) -> Sequence[Attachment] | None:
+        def work(db: sqlite3.Connection, changes: Changes) -> Sequence[Attachment] | None:
             deleted = db.execute(
-                "DELETE FROM threads WHERE id = ? AND user_id = ?", (thread_id, user_id)
+                "DELETE FROM threads WHERE id = ? AND user_id = ? AND used_ms < ?",
+                (thread_id, user_id, before_ms),
             )
             if not deleted.rowcount:
-                return ()
+                return None
             db.execute("DELETE FROM items WHERE thread_id = ?", (thread_id,))
             db.execute("DELETE FROM feedback WHERE thread_id = ?", (thread_id,))
             attachments = db.execute(
@@ -92,7 +114,8 @@ class SQLiteConversationStore:
             )
             return [_attachment(row) for row in attachments]
 
-        return await self._database.write(work)
+        deletion = Deletion(Kind.THREAD, thread_id)
+        return await self._deletions.tell_after(self._database.write(work), deletion)
 
     async def idle_threads(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         sql = "SELECT user_id, id FROM threads WHERE used_ms < ? ORDER BY used_ms LIMIT ?"
@@ -101,7 +124,7 @@ class SQLiteConversationStore:
     # Items
 
     async def add_item(self, user_id: str, thread_id: str, item: Item) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             _check_thread(db, user_id, thread_id)
             old_kind = _kind(db, thread_id, item.id)
             db.execute(
@@ -120,10 +143,10 @@ class SQLiteConversationStore:
                 (thread_id, item.created_ms),
             )
             if is_message:
-                rollups.add_to_day(db, user_id, item.created_ms // DAY_MS, messages=1)
-                rollups.add_to_totals(db, user_id, messages=1)
-                rollups.active_at(db, user_id, item.created_ms)
-                rollups.messages_counted(db, user_id, item.created_ms)
+                changes.add_to_day(user_id, item.created_ms // DAY_MS, messages=1)
+                changes.add_to_totals(user_id, messages=1)
+                changes.active_at(user_id, item.created_ms)
+                changes.messages_counted(user_id, item.created_ms)
 
         await self._database.write(work)
 
@@ -164,7 +187,7 @@ class SQLiteConversationStore:
         return await self._database.read(work)
 
     async def delete_item(self, user_id: str, thread_id: str, item_id: str) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             if not _has_thread(db, user_id, thread_id):
                 return
             key = (thread_id, item_id)
@@ -179,7 +202,7 @@ class SQLiteConversationStore:
     # Attachments
 
     async def save_attachment(self, user_id: str, attachment: Attachment) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             if attachment.thread_id is not None:
                 _check_thread(db, user_id, attachment.thread_id)
             saved = db.execute(
@@ -218,10 +241,21 @@ class SQLiteConversationStore:
 
     async def delete_attachment(self, user_id: str, attachment_id: str) -> None:
         await self._database.write(
-            lambda db: db.execute(
+            lambda db, _: db.execute(
                 "DELETE FROM attachments WHERE id = ? AND user_id = ?", (attachment_id, user_id)
             )
         )
+
+    async def delete_unsent_attachment(self, user_id: str, attachment_id: str) -> Attachment | None:
+        def work(db: sqlite3.Connection, changes: Changes) -> Attachment | None:
+            row = db.execute(
+                "DELETE FROM attachments WHERE id = ? AND user_id = ? AND thread_id IS NULL"
+                f" RETURNING {_ATTACHMENT}",
+                (attachment_id, user_id),
+            ).fetchone()
+            return _attachment(row) if row else None
+
+        return await self._database.write(work)
 
     async def stale_attachments(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
         sql = (
@@ -235,7 +269,7 @@ class SQLiteConversationStore:
     async def save_feedback(
         self, user_id: str, thread_id: str, item_ids: Sequence[str], kind: str, at_ms: int
     ) -> None:
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
             _check_thread(db, user_id, thread_id)
             for item_id in item_ids:
                 if _kind(db, thread_id, item_id) is None:
@@ -248,26 +282,14 @@ class SQLiteConversationStore:
 
         await self._database.write(work)
 
-    async def count_turn(self, user_id: str, turn: Turn) -> None:
-        def work(db: sqlite3.Connection) -> None:
+    async def count_turn(self, user_id: str, turn: Turn, root_id: str | None = None) -> None:
+        def work(db: sqlite3.Connection, changes: Changes) -> None:
+            scope = EVERYBODY
+            if sessions.has_root(db, root_id):
+                scope = user_id
+                _insert_turn(db, user_id, turn)
             failed = turn.outcome not in (ANSWERED, BROKEN_OFF)
-            db.execute(
-                "INSERT INTO turns (user_id, thread_id, started_ms, duration_ms, outcome,"
-                " input_tokens, output_tokens, estimated, tool_calls)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    user_id,
-                    turn.thread_id,
-                    turn.started_ms,
-                    turn.duration_ms,
-                    turn.outcome,
-                    turn.input_tokens,
-                    turn.output_tokens,
-                    turn.estimated,
-                    turn.tool_calls,
-                ),
-            )
-            changes = {
+            counts = {
                 "turns": 1,
                 "failed_turns": int(failed),
                 "input_tokens": turn.input_tokens,
@@ -275,19 +297,19 @@ class SQLiteConversationStore:
                 "tool_calls": turn.tool_calls,
             }
             day = (turn.started_ms + turn.duration_ms) // DAY_MS
-            rollups.add_to_day(db, user_id, day, **changes)
-            rollups.add_to_totals(db, user_id, estimated_turns=int(turn.estimated), **changes)
+            changes.add_to_day(scope, day, **counts)
+            changes.add_to_totals(scope, estimated_turns=int(turn.estimated), **counts)
             if failed:
-                rollups.add_failure_reason(db, user_id, day, turn.outcome)
+                changes.add_failure_reason(scope, day, turn.outcome)
             elif turn.outcome == ANSWERED:
-                rollups.add_answer_time(db, user_id, day, turn.duration_ms)
+                changes.add_answer_time(scope, day, turn.duration_ms)
 
         await self._database.write(work)
 
     # Users
 
     async def delete_user(self, user_id: str, at_ms: int, cancel_again_ms: int) -> Deleted:
-        def work(db: sqlite3.Connection) -> Deleted:
+        def work(db: sqlite3.Connection, changes: Changes) -> Deleted:
             to_cancel = sessions.cancel_later(
                 db,
                 "user_id = ?1 AND (deleted_ms IS NULL OR id IN (SELECT session_id FROM cancels))",
@@ -313,7 +335,7 @@ class SQLiteConversationStore:
             attachments = db.execute(
                 f"DELETE FROM attachments WHERE user_id = ? RETURNING {_ATTACHMENT}", (user_id,)
             ).fetchall()
-            rollups.forget(db, user_id)
+            changes.forget(user_id)
             return Deleted(
                 sessions=chains,
                 threads=threads.rowcount,
@@ -321,7 +343,10 @@ class SQLiteConversationStore:
                 to_cancel=to_cancel,
             )
 
-        return await self._database.write(work)
+        deletion = Deletion(Kind.USER, user_id)
+        deleted = await self._deletions.tell_after(self._database.write(work), deletion)
+        assert deleted is not None
+        return deleted
 
     async def _rows(self, sql: str, *parameters: str | int | None) -> list[tuple[Any, ...]]:
         return await self._database.read(lambda db: db.execute(sql, parameters).fetchall())
@@ -335,6 +360,25 @@ def _order(order: Order) -> tuple[str, str]:
 def _has_thread(db: sqlite3.Connection, user_id: str, thread_id: str) -> bool:
     sql = "SELECT 1 FROM threads WHERE id = ? AND user_id = ?"
     return db.execute(sql, (thread_id, user_id)).fetchone() is not None
+
+
+def _insert_turn(db: sqlite3.Connection, user_id: str, turn: Turn) -> None:
+    db.execute(
+        "INSERT INTO turns (user_id, thread_id, started_ms, duration_ms, outcome,"
+        " input_tokens, output_tokens, estimated, tool_calls)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            user_id,
+            turn.thread_id,
+            turn.started_ms,
+            turn.duration_ms,
+            turn.outcome,
+            turn.input_tokens,
+            turn.output_tokens,
+            turn.estimated,
+            turn.tool_calls,
+        ),
+    )
 
 
 def _check_thread(db: sqlite3.Connection, user_id: str, thread_id: str) -> None:

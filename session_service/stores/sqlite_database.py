@@ -11,6 +11,7 @@ from typing import TypeVar
 import structlog
 
 from session_service.errors import store_failed
+from session_service.stores.changes import Changes
 from session_service.stores.group_commit import GroupCommitWriter
 from session_service.stores.sqlite_file import connect, open_file
 
@@ -50,7 +51,7 @@ class SQLiteDatabase:
         self._readers = readers
         self._local = threading.local()
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, work: Callable[[sqlite3.Connection, Changes], T]) -> T:
         """Does all of `work` or, if it raises, nothing of it; durable when it returns."""
         with _driver_errors():
             return await self._writer.write(work)
@@ -96,7 +97,7 @@ def _driver_errors() -> Iterator[None]:
         raise store_failed() from error
 
 
-def _store_the_same(db: sqlite3.Connection) -> None:
+def _store_the_same(db: sqlite3.Connection, _: Changes) -> None:
     # SQLite writes this even where nothing changes: so it tells of a full disk, too.
     (version,) = db.execute("PRAGMA user_version").fetchone()
     db.execute(f"PRAGMA user_version = {version}")

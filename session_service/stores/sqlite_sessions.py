@@ -68,6 +68,12 @@ def select(
     return from_row(row) if row else None
 
 
+def has_root(db: sqlite3.Connection, root_id: str | None) -> bool:
+    """Tells whether a chain is there, deleted or not; None is where it does not matter."""
+    sql = "SELECT 1 FROM sessions WHERE id = ?"
+    return root_id is None or db.execute(sql, (root_id,)).fetchone() is not None
+
+
 def from_row(row: tuple[Any, ...]) -> Session:
     *columns, state_variables, mode = row
     columns += (orjson.loads(state_variables), mode)

@@ -18,7 +18,7 @@ import uvloop
 
 from tests.bench.load import CONTENT_LENGTH
 
-_TICK_SECONDS = 0.002
+_TICK_SECONDS = 0.001
 _LAST_ANSWERS_SECONDS = 30.0
 
 

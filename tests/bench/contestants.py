@@ -1,30 +1,30 @@
-"""Who is measured: our chain of two processes, its peers, and the upstream that all of them ask."""
+"""Who is measured: our chain of two processes, and the upstream that all contestants ask."""
 
 import asyncio
 import contextlib
 import json
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
-import jwt
-
-from gateway.documentation.examples import DASHBOARD_REQUEST
 from tests.bench import processes, upstream
-from tests.bench.processes import ROOT, CannotRun, Process, free_port
+from tests.bench.http_requests import (
+    JWT_SECRET,
+    ORIGIN,
+    create_requests,
+    upstream_request,
+)
+from tests.bench.processes import PYTHON_MODULE, ROOT, CannotRun, Process, free_port
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-USERS = 300
-MOST_STREAMS = 100
+CHAIN = "chain"
+UPSTREAM = "upstream alone"
 
-_JWT_SECRET = "a secret for the bench alone, of 32 bytes and more"
-_ORIGIN = "https://dashboard.example.com"
 _CREATED = f'"client_secret":"{upstream.SECRET_PREFIX}'
 
 
@@ -37,6 +37,15 @@ class Contestant:
     processes: Sequence[Process]
     requests: Sequence[str]
     expected: str = _CREATED
+
+    @property
+    def pids(self) -> Sequence[int]:
+        return [process.pid for process in self.processes]
+
+    def check(self) -> None:
+        """Raises CannotRun where one of its processes has ended."""
+        for process in self.processes:
+            process.check()
 
 
 async def load(contestant: Contestant, module: str, orders: "DataclassInstance") -> dict[str, Any]:
@@ -56,6 +65,7 @@ async def load(contestant: Contestant, module: str, orders: "DataclassInstance")
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+    contestant.check()
     if process.returncode != 0:
         raise CannotRun(f"{contestant.name} answered wrongly: {errors.decode().strip()[-1000:]}")
     figures: dict[str, Any] = json.loads(output)
@@ -66,28 +76,29 @@ async def load(contestant: Contestant, module: str, orders: "DataclassInstance")
 async def running_upstream(directory: Path) -> AsyncIterator[Contestant]:
     """Runs the stand-in for OpenAI; asked directly, it is the floor."""
     port = free_port()
-    async with processes.running(
-        "upstream", ["tests.bench.upstream", str(port)], port, {}, directory
-    ) as process:
-        body = json.dumps({"user": "7", "workflow": {"id": "wf_bench"}})
-        yield Contestant("upstream alone", port, [process], [_request("POST", upstream.PATH, body)])
+    command = [*PYTHON_MODULE, "tests.bench.upstream", str(port)]
+    async with processes.running("upstream", command, port, {}, directory) as process:
+        yield Contestant(UPSTREAM, port, [process], [upstream_request()])
 
 
 @contextlib.asynccontextmanager
 async def running_chain(
     directory: Path,
     upstream_port: int,
-    database: Path,
-    name: str = "chain",
+    database: Path | str,
+    name: str = CHAIN,
     more_settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Contestant]:
-    """Runs both of our processes as in production, with all they do and every line they log."""
+    """Runs both of our processes as in production, with all they do and every line they log.
+
+    `database` is a file of SQLite's or the URL of a database of PostgreSQL's.
+    """
     service_port, gateway_port = free_port(), free_port()
     logs = {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}
-    service_settings = logs | _openai(upstream_port)
+    service_settings = logs | openai_settings(upstream_port)
     service_settings |= {
         "SESSION_SERVICE_LISTEN": f"127.0.0.1:{service_port}",
-        "DATABASE_URL": f"sqlite:///{database}",
+        "DATABASE_URL": f"sqlite:///{database}" if isinstance(database, Path) else database,
         # The users are few and in a hurry; and the upstream has no threads to count messages in.
         "CHATKIT_SESSIONS_PER_MINUTE": "0",
         "CHATKIT_USAGE_SYNC_SECONDS": "0",
@@ -96,122 +107,62 @@ async def running_chain(
     gateway_settings = logs | {
         "GATEWAY_LISTEN": f"127.0.0.1:{gateway_port}",
         "SESSION_SERVICE_TARGET": f"127.0.0.1:{service_port}",
-        "JWT_SECRET": _JWT_SECRET,
-        "CORS_ALLOW_ORIGINS": _ORIGIN,
+        "JWT_SECRET": JWT_SECRET,
+        "CORS_ALLOW_ORIGINS": ORIGIN,
     }
     async with (
         processes.running(
             f"{name}-session_service",
-            ["session_service"],
+            [*PYTHON_MODULE, "session_service"],
             service_port,
             service_settings,
             directory,
         ) as service,
         processes.running(
-            f"{name}-gateway", ["gateway"], gateway_port, gateway_settings, directory
+            f"{name}-gateway",
+            [*PYTHON_MODULE, "gateway"],
+            gateway_port,
+            gateway_settings,
+            directory,
         ) as gateway,
     ):
         yield Contestant(name, gateway_port, [gateway, service], create_requests())
 
 
-@contextlib.asynccontextmanager
-async def running_fastapi(
-    directory: Path, upstream_port: int, workers: int
-) -> AsyncIterator[Contestant]:
-    port = free_port()
-    name = f"fastapi, {workers} worker{'s' if workers > 1 else ''}"
-    app = ["--factory", "tests.bench.peer_fastapi:create_app"]
-    options = f"--port {port} --workers {workers} --loop uvloop --http httptools --no-access-log"
-    settings = _openai(upstream_port) | {"JWT_SECRET": _JWT_SECRET}
-    async with processes.running(
-        f"fastapi-{workers}", ["uvicorn", *app, *options.split()], port, settings, directory
-    ) as process:
-        yield Contestant(name, port, [process], create_requests())
-
-
-@contextlib.asynccontextmanager
-async def running_own_chat(directory: Path, upstream_port: int) -> AsyncIterator[Contestant]:
-    """Runs both of our processes in self-hosted mode, with a session for every stream."""
+def running_own_chat(
+    directory: Path, upstream_port: int
+) -> AbstractAsyncContextManager[Contestant]:
+    """Runs both of our processes in self-hosted mode; see `http_requests.chat_requests`."""
     settings = {
         "CHATKIT_MODE": "self_hosted",
         "CHATKIT_REQUESTS_PER_MINUTE": "0",  # the users are in a hurry here too
-        "CHATKIT_TIMEOUT_SECONDS": "60",  # as a hundred answers at once take as long as they take
+        "CHATKIT_TIMEOUT_SECONDS": "300",  # as many answers at once take as long as they take
         "CHATKIT_ATTACHMENTS_DIR": str(directory / "attachments"),
     }
-    database = directory / "streams.db"
-    async with running_chain(directory, upstream_port, database, "chain", settings) as chain:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{chain.port}") as client:
-            secrets = [await _client_secret(client, user) for user in range(1, MOST_STREAMS + 1)]
-        requests = [_message_request("/api/chatkit", secret) for secret in secrets]
-        yield Contestant(chain.name, chain.port, chain.processes, requests)
+    return running_chain(directory, upstream_port, directory / "chat.db", "own-chat", settings)
 
 
 @contextlib.asynccontextmanager
-async def running_official(directory: Path, upstream_port: int) -> AsyncIterator[Contestant]:
-    port = free_port()
-    app = ["--factory", "tests.bench.peer_chatkit:create_app"]
-    options = f"--port {port} --loop uvloop --http httptools --no-access-log"
-    async with processes.running(
-        "official", ["uvicorn", *app, *options.split()], port, _openai(upstream_port), directory
-    ) as process:
-        requests = [_message_request("/chatkit")] * MOST_STREAMS
-        yield Contestant("official", port, [process], requests)
+async def all_running(
+    starting: Sequence[AbstractAsyncContextManager[Contestant]],
+) -> AsyncIterator[Sequence[Contestant]]:
+    """Starts them at the same time: each takes a second or more."""
+    async with contextlib.AsyncExitStack() as stack:
+        # All are waited for, also where one fails: what is started has to be stopped.
+        started = await asyncio.gather(
+            *map(stack.enter_async_context, starting), return_exceptions=True
+        )
+        running: list[Contestant] = []
+        for one in started:
+            if isinstance(one, BaseException):
+                raise one
+            running.append(one)
+        yield running
 
 
-async def _client_secret(client: httpx.AsyncClient, user: int) -> str:
-    answer = await client.post(
-        "/api/chatkit/session",
-        content=_dashboard_body(user),
-        headers={"authorization": f"Bearer {_token(user)}", "content-type": "application/json"},
-    )
-    if answer.status_code != 200:
-        raise CannotRun(f"no session to chat in: {answer.text}")
-    secret: str = answer.json()["data"]["client_secret"]
-    return secret
-
-
-def create_requests() -> Sequence[str]:
-    """Returns the dashboard's real request, once for each user."""
-    return [
-        _request("POST", "/api/chatkit/session", _dashboard_body(user), _token(user))
-        for user in range(1, USERS + 1)
-    ]
-
-
-def stats_request(user_id: str, role: str) -> str:
-    return _request("GET", "/api/chatkit/stats", "", _token(user_id, role))
-
-
-def _openai(port: int) -> dict[str, str]:
+def openai_settings(port: int) -> dict[str, str]:
     return {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1",
         "OPENAI_API_KEY": "sk-bench",
         "OPENAI_CHATKIT_WORKFLOW_ID": "wf_bench",
     }
-
-
-def _token(user_id: int | str, role: str = "user") -> str:
-    claims = {"userId": user_id, "role": role, "exp": int(time.time()) + 3600}
-    return jwt.encode(claims, _JWT_SECRET, "HS256")
-
-
-def _dashboard_body(user: int) -> str:
-    named = {"userId": user, "username": f"user{user}", "email": f"user{user}@example.com"}
-    return json.dumps(DASHBOARD_REQUEST | named, separators=(",", ":"))
-
-
-def _message_request(path: str, client_secret: str | None = None) -> str:
-    """Returns a request that begins a thread, as the web component sends it."""
-    content = [{"type": "input_text", "text": "¿Qué proyectos tengo?"}]
-    message = {"content": content, "attachments": [], "inference_options": {}}
-    body = {"type": "threads.create", "params": {"input": message}}
-    return _request("POST", path, json.dumps(body), client_secret)
-
-
-def _request(method: str, path: str, body: str, token: str | None = None) -> str:
-    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", "accept: */*", f"origin: {_ORIGIN}"]
-    if token:
-        lines.append(f"authorization: Bearer {token}")
-    if body:
-        lines += ["content-type: application/json", f"content-length: {len(body)}"]
-    return "\r\n".join((*lines, "", body))

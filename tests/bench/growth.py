@@ -1,163 +1,102 @@
-"""What statistics cost as sessions grow: stores of two sizes, asked in turns."""
+"""What statistics cost in the store as sessions grow: stores of two sizes, asked in turns."""
 
-import asyncio
-import contextlib
-import itertools
-import random
-import sqlite3
+import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
-from session_service.sessions import now_ms
 from session_service.statistics import statistics
-from session_service.stores import sqlite_rollups as rollups
-from session_service.stores.base import DAY_MS, Session, Store
+from session_service.stores.base import Store
+from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
-from tests.bench.contestants import Contestant, running_chain, stats_request
-from tests.bench.creates import Run, run_in_turns
-from tests.bench.processes import CannotRun
+from tests.bench.bench import Bench
+from tests.bench.history import BUSY_USER, fill_postgres, fill_sqlite
+from tests.bench.report import Findings, Goal, table
 
-BUSY_USER = "0"
-"""Has half of all sessions: were there a scan, theirs would show it."""
+_IN_A_ROW = 50
+_SCOPES = (("a user with half of them", BUSY_USER), ("everybody", None))
 
-LIVING = 600
-"""At either size a session ends in each of the next 600 seconds, the most that has to be summed."""
-
-_HISTORY_DAYS = 90
-_SESSIONS_PER_USER = 2_500
-_LIFE_MS = 600_000
-_ASKED_IN_A_ROW = 50
+TITLE = "Statistics"
+EXPLANATION = (
+    "All that GET stats asks of the store, without HTTP and gRPC: in a store of few sessions and in"
+    " one of many, in turns. Microseconds of a call."
+)
 
 
 @dataclass(frozen=True, slots=True)
-class StoreTime:
-    """How long the statistics of one scope took in the store."""
+class _Times:
+    """Of one scope in one kind of store: the microseconds of calls in the small and large one."""
 
-    sessions: int
-    user_id: str | None
-    microseconds: float
+    store: str
+    scope: str
+    small: list[float]
+    large: list[float]
 
-
-async def fill(path: Path, sessions: int) -> None:
-    """Makes a store of real rows and real counters: old ones in bulk, living ones as in use.
-
-    Raises CannotRun if rows and counters do not agree in the end.
-    """
-    async with open_sqlite_store(str(path)):
-        pass  # made and migrated
-    at_ms = now_ms()
-    _fill_history(path, sessions - LIVING, at_ms)
-    async with open_sqlite_store(str(path)) as store:
-        living = (_session(number, at_ms, at_ms + (number + 1) * 1000) for number in range(LIVING))
-        await asyncio.gather(*(store.add(session, random.randbytes(32)) for session in living))
-        counted = (await statistics(store, None, None)).totals.sessions
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        (rows,) = db.execute("SELECT count(*) FROM sessions").fetchone()
-    if not counted == rows == sessions:
-        raise CannotRun(f"of {sessions} sessions there are {rows}, and {counted} were counted")
+    def growth(self) -> Sequence[float]:
+        return [_percentile(self.large, 50) / _percentile(self.small, 50)]
 
 
-async def time_in_store(
-    small: Path, large: Path, sizes: tuple[int, int], rounds: int
-) -> list[StoreTime]:
+async def measure(bench: Bench) -> Findings:
+    found = [*await _sqlite(bench), *await _postgres(bench)]
+    few, many = bench.plan.sizes
+    sizes = (f"{few:,}: p50", "p99", f"{many:,}: p50", "p99 µs")
+    rows: list[Sequence[str]] = [("sessions of", "in", *sizes, "p50 grows")]
+    goals, bounds = [], []
+    for times in found:
+        quantiles = [_percentile(of, p) for of in (times.small, times.large) for p in (50, 99)]
+        grown = times.growth()
+        cells = (f"{value:,.0f}" for value in quantiles)
+        rows.append((times.scope, times.store, *cells, f"{median(grown):.2f}x"))
+        what = f"statistics of {times.scope} in {times.store}"
+        milliseconds = [_percentile(times.large, 50) / 1000]
+        goals.append(Goal(f"{what}, {many:,} sessions", milliseconds, 1, " ms", at_most=True))
+        bounds.append(Goal(f"{what}, {many:,} beside {few:,}", grown, 4, at_most=True))
+    return Findings(table(rows, left=2), goals, bounds)
+
+
+async def _sqlite(bench: Bench) -> Sequence[_Times]:
+    with tempfile.TemporaryDirectory(dir=bench.directory) as name:
+        paths = [Path(name) / f"{size}.db" for size in bench.plan.sizes]
+        for path, size in zip(paths, bench.plan.sizes, strict=True):
+            await fill_sqlite(path, size)
+        stores = [open_sqlite_store(str(path)) for path in paths]
+        return await _time("SQLite", stores, bench.plan.store_calls)
+
+
+async def _postgres(bench: Bench) -> Sequence[_Times]:
+    postgres = await bench.postgres()
+    urls = [await postgres.new_database() for _ in bench.plan.sizes]
+    for url, size in zip(urls, bench.plan.sizes, strict=True):
+        await fill_postgres(url, size)
+    stores = [open_postgres_store(url) for url in urls]
+    return await _time("PostgreSQL", stores, bench.plan.store_calls)
+
+
+async def _time(
+    name: str, stores: Sequence[AbstractAsyncContextManager[Store]], calls: int
+) -> Sequence[_Times]:
     """Asks the small, the large, the small … for the busy user and for everybody."""
-    times: list[StoreTime] = []
-    async with open_sqlite_store(str(small)) as one, open_sqlite_store(str(large)) as other:
-        stores = list(zip(sizes, (one, other), strict=True))
-        scopes = (BUSY_USER, None)
-        for _, user_id, (size, store) in itertools.product(range(rounds), scopes, stores):
-            times.append(StoreTime(size, user_id, await _microseconds(store, user_id)))
-    return times
+    small, large = stores
+    found = [_Times(name, scope, [], []) for scope, _ in _SCOPES]
+    async with small as few, large as many:
+        for _ in range(calls // _IN_A_ROW):
+            for times, (_, user_id) in zip(found, _SCOPES, strict=True):
+                times.small.extend(await _microseconds(few, user_id))
+                times.large.extend(await _microseconds(many, user_id))
+    return found
 
 
-async def time_over_http(
-    directory: Path,
-    upstream_port: int,
-    small: Path,
-    large: Path,
-    rounds: int,
-    seconds: float,
-) -> list[Run]:
-    """Asks two chains in turns over one connection for the statistics of everybody."""
-    async with (
-        _asked_for_statistics(directory, upstream_port, small) as one,
-        _asked_for_statistics(directory, upstream_port, large) as other,
-    ):
-        return await run_in_turns((one, other), 1, rounds, seconds)
-
-
-@contextlib.asynccontextmanager
-async def _asked_for_statistics(
-    directory: Path, upstream_port: int, database: Path
-) -> AsyncIterator[Contestant]:
-    async with running_chain(directory, upstream_port, database, database.stem) as chain:
-        yield Contestant(
-            chain.name,
-            chain.port,
-            chain.processes,
-            [stats_request("1", role="admin")],
-            expected='"totalSessions":',
-        )
-
-
-async def _microseconds(store: Store, user_id: str | None) -> float:
-    started = time.perf_counter()
-    for _ in range(_ASKED_IN_A_ROW):
+async def _microseconds(store: Store, user_id: str | None) -> Sequence[float]:
+    seen = []
+    for _ in range(_IN_A_ROW):
+        started = time.perf_counter()
         await statistics(store, user_id, None)
-    return (time.perf_counter() - started) / _ASKED_IN_A_ROW * 1_000_000
+        seen.append((time.perf_counter() - started) * 1_000_000)
+    return seen
 
 
-def _fill_history(path: Path, sessions: int, at_ms: int) -> None:
-    """Writes what is over in one transaction, and its counters with the store's own functions."""
-    days: Counter[tuple[str, int]] = Counter()
-
-    def rows() -> Iterator[tuple[str | int | bytes, ...]]:
-        first_ms = at_ms - _HISTORY_DAYS * DAY_MS
-        step_ms = (_HISTORY_DAYS * DAY_MS - 2 * _LIFE_MS) / max(1, sessions)
-        for number in range(sessions):
-            created_ms = first_ms + int(number * step_ms)
-            user_id = _user(number, sessions)
-            days[user_id, created_ms // DAY_MS] += 1
-            ends_ms = created_ms + _LIFE_MS
-            yield f"cksess_{number:032x}", user_id, random.randbytes(32), created_ms, ends_ms
-
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA journal_mode = OFF")
-        db.execute("PRAGMA synchronous = OFF")
-        db.execute("PRAGMA cache_size = -400000")
-        indexes = db.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
-        ).fetchall()
-        db.execute("BEGIN")
-        for name, _ in indexes:
-            db.execute(f"DROP INDEX {name}")
-        db.executemany(
-            "INSERT INTO sessions (id, root_id, user_id, workflow_id, secret_hash,"
-            " state_variables, created_ms, expires_ms, ends_ms)"
-            " VALUES (?1, ?1, ?2, 'wf_bench', ?3, '{}', ?4, ?5, ?5)",
-            rows(),
-        )
-        totals: Counter[str] = Counter()
-        for (user_id, day), number in days.items():
-            rollups.add_to_day(db, user_id, day, sessions=number)
-            totals[user_id] += number
-        for user_id, number in totals.items():
-            rollups.add_to_totals(db, user_id, sessions=number, duration_ms=number * _LIFE_MS)
-            rollups.active_at(db, user_id, at_ms - _LIFE_MS)
-        for _, sql in indexes:  # sorted at once is quicker than row by row
-            db.execute(sql)
-        db.execute("COMMIT")
-
-
-def _user(number: int, sessions: int) -> str:
-    if number % 2:
-        return BUSY_USER
-    return str(1 + number // 2 % max(1, sessions // 2 // _SESSIONS_PER_USER))
-
-
-def _session(number: int, created_ms: int, ends_ms: int) -> Session:
-    id_ = f"cksess_living_{number:025x}"
-    return Session(id_, id_, _user(number, LIVING), "wf_bench", created_ms, ends_ms)
+def _percentile(values: Sequence[float], percent: int) -> float:
+    return sorted(values)[len(values) * percent // 100]

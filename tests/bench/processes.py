@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -12,7 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-_READY_SECONDS = 30.0
+PYTHON_MODULE = (sys.executable, "-m")
+
+_READY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _PROC = Path("/proc")
 _KEPT = ("PATH", "HOME", "LANG")
@@ -54,18 +57,16 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def running(
-    name: str, arguments: Sequence[str], port: int, settings: Mapping[str, str], directory: Path
+    name: str, command: Sequence[str], port: int, settings: Mapping[str, str], directory: Path
 ) -> AsyncIterator[Process]:
-    """Runs `python -m …` until the block ends, and yields it once something listens on `port`.
+    """Runs a command until the block ends, and yields it once something listens on `port`.
 
     Raises CannotRun.
     """
     output = directory / f"{name}.log"
     with output.open("wb") as log:
         started = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            *arguments,
+            *command,
             cwd=directory,  # not where an .env could be
             env={key: os.environ[key] for key in _KEPT if key in os.environ}
             | {"PYTHONPATH": str(ROOT), **settings},
@@ -103,36 +104,40 @@ def free_port() -> int:
         return port
 
 
-def cpu_seconds(processes: Sequence[Process]) -> float | None:
-    """Returns the CPU time used so far, None where there is no /proc."""
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Returns the CPU time used so far by processes and all they have started, ended ones too.
+
+    NaN where there is no /proc.
+    """
     if not _PROC.is_dir():
-        return None
+        return math.nan
     ticks = 0
-    for pid in _family(processes):
-        fields = _stat(pid)
-        ticks += int(fields[11]) + int(fields[12])  # utime and stime, see proc_pid_stat(5)
+    for pid in _family(pids):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            # utime, stime, and both of children that have ended, see proc_pid_stat(5).
+            ticks += sum(map(int, _stat(pid)[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def peak_mib(processes: Sequence[Process]) -> float | None:
-    """Returns the largest resident sizes, added up; None where there is no /proc."""
+def peak_mib(pids: Sequence[int]) -> float:
+    """Returns the largest resident sizes, added up; NaN where there is no /proc."""
     if not _PROC.is_dir():
-        return None
+        return math.nan
     kib = 0
-    for pid in _family(processes):
+    for pid in _family(pids):
         for line in (_PROC / str(pid) / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 kib += int(line.split()[1])
     return kib / 1024
 
 
-def _family(processes: Sequence[Process]) -> list[int]:
+def _family(pids: Sequence[int]) -> list[int]:
     parents: dict[int, int] = {}
     for path in _PROC.iterdir():
         if path.name.isdigit():
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 parents[int(path.name)] = int(_stat(int(path.name))[1])
-    family = [process.pid for process in processes]
+    family = list(pids)
     for pid in family:  # which grows while it is walked
         family += [child for child, parent in parents.items() if parent == pid]
     return family

@@ -16,7 +16,7 @@ from typing import cast
 
 import uvloop
 
-_LIMIT_SECONDS = 60.0
+_LIMIT_SECONDS = 300.0
 _END = b"0\r\n\r\n"
 _EVENT_END = b"\n\n"
 _DELTA = b'"assistant_message.content_part.text_delta"'

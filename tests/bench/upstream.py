@@ -14,11 +14,14 @@ from typing import cast
 
 import uvloop
 
+from tests.bench.pacer import Pacer
 from tests.bench.upstream_answer import StreamedAnswer
 
 SECRET_PREFIX = "ek_bench_"
 SECRET_SECONDS = 600
 PATH = "/v1/chatkit/sessions"
+ENDLESS = "sin fin"
+"""Whoever writes this is answered without end, event by event."""
 
 _CREATE = f"POST {PATH} HTTP/1.1\r\n".encode()
 _ANSWER = b"POST /v1/responses HTTP/1.1\r\n"
@@ -29,14 +32,15 @@ _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 class Upstream(asyncio.Protocol):
     """Parses just enough HTTP for a create or a streamed answer, however it is cut into packets.
 
-    An answer is written at once: its reader takes it as fast as it can.
+    An answer is written at once, and its reader takes it as fast as it can; or event by event.
     """
 
     _run = secrets.token_hex(8)
     _numbers = itertools.count()
 
-    def __init__(self, answer: StreamedAnswer) -> None:
+    def __init__(self, answer: StreamedAnswer, pacer: Pacer) -> None:
         self._answer = answer
+        self._pacer = pacer
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,11 +56,18 @@ class Upstream(asyncio.Protocol):
             request, self._received = self._received[:request_end], self._received[request_end:]
             self._transport.write(self._reply(request))
 
+    def connection_lost(self, _: Exception | None) -> None:
+        self._pacer.remove(self._transport)
+
     def _reply(self, request: bytes) -> bytes:
         if request.startswith(_CREATE):
             return self._created()
         if request.startswith(_ANSWER):
-            return self._answer.next()
+            if ENDLESS.encode() not in request:
+                return self._answer.next()
+            opening, delta = self._answer.begin()
+            self._pacer.add(self._transport, delta)
+            return opening
         return _NOT_FOUND
 
     def _created(self) -> bytes:
@@ -76,9 +87,9 @@ class Upstream(asyncio.Protocol):
 async def serve(port: int) -> None:
     """Serves until it is ended."""
     loop = asyncio.get_running_loop()
-    answer = StreamedAnswer()
-    server = await loop.create_server(lambda: Upstream(answer), "127.0.0.1", port, backlog=2048)
-    await server.serve_forever()
+    answer, pacer = StreamedAnswer(), Pacer()
+    await loop.create_server(lambda: Upstream(answer, pacer), "127.0.0.1", port, backlog=2048)
+    await pacer.run()
 
 
 if __name__ == "__main__":

@@ -15,12 +15,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.chaos import report, storage
+from tests.chaos import report
 from tests.chaos.faults import FAULTS, Fault, Plan
-from tests.chaos.load import Load, open_load
-from tests.chaos.stage import SETTINGS, Stage, Stages, open_stages
-from tests.chaos.verdict import Row, judge
-from tests.reconciliation import reconcile
+from tests.chaos.play import play
+from tests.chaos.stage import SETTINGS, open_stages
 
 _LIMIT_SECONDS = 900.0
 """Should anything hang."""
@@ -46,53 +44,11 @@ async def chaos(plan: Plan, faults: Sequence[Fault]) -> bool:
         async with open_stages(Path(name), SETTINGS) as stages:
             await asyncio.gather(*(stages.get(name) for name in {fault.stage for fault in faults}))
             for fault in faults:
-                row = await _play(fault, stages, plan)
+                row = await play(fault, stages, plan)
                 _say(report.line(row))
                 rows.append(row)
     _say("\n" + report.summary(rows, time.monotonic() - began))
     return not any(row.broken for row in rows)
-
-
-async def _play(fault: Fault, stages: Stages, plan: Plan) -> Row:
-    stage = await stages.get(fault.stage)
-    chats = plan.chats_per_second if stage.is_self_hosted else 0
-    name = fault.name.replace(" ", "-").replace(",", "")
-    # A session is in the database of the service that made it, which the gateway does not know.
-    creates_only = len(stage.databases) > 1
-    async with open_load(
-        stage.gateway.url, name, plan.per_second, chats, creates_only=creates_only
-    ) as load:
-        load.start()
-        await load.recovered()  # the first answer of a process takes longer than all others
-        load.recoveries.clear()
-        await asyncio.sleep(plan.rest_seconds)
-        broken = await fault.play(stage, load, plan)
-        await asyncio.sleep(plan.rest_seconds)
-        await load.stop()
-        outcomes = list(load.outcomes)
-        lost = await _lost(stage, load)
-    return judge(
-        fault.name,
-        fault.promise,
-        outcomes,
-        load.recoveries,
-        lost,
-        others=broken,
-        notes=load.notes,
-        late_seconds=load.latest_seconds,
-        patience=plan.patience,
-    )
-
-
-async def _lost(stage: Stage, load: Load) -> list[str]:
-    if len(stage.databases) == 1:
-        lost = await load.lost()
-    else:  # the gateway asks either of them for what only one has
-        stored = await asyncio.to_thread(storage.sessions, stage.databases)
-        lost = [f"session {one} was acknowledged" for one in load.session_ids if one not in stored]
-    for database in stage.databases:
-        lost += await asyncio.to_thread(reconcile, database)
-    return lost
 
 
 async def _bounded(plan: Plan, faults: Sequence[Fault]) -> bool:

@@ -12,6 +12,7 @@ import orjson
 
 from gateway import errors
 from gateway.texts import DEFAULT_LANGUAGE, text_of
+from tests.chaos.balancer import Balancer
 
 _PATIENCE_SECONDS = 20.0
 """Far beyond every deadline: who waits that long has got no answer."""
@@ -54,8 +55,9 @@ class Outcome:
 class Client:
     """Sends requests for any user, over as many connections as it takes."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, balancer: Balancer) -> None:
         self._http = http
+        self.balancer = balancer
         self.outcomes: list[Outcome] = []
 
     async def ask(
@@ -172,9 +174,10 @@ def _events(received: bytearray) -> list[JSON]:
 
 
 @contextlib.asynccontextmanager
-async def open_client(url: str) -> AsyncIterator[Client]:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+async def open_client(*urls: str) -> AsyncIterator[Client]:
+    """Opens a client of one gateway, or of several as behind a load balancer."""
+    balancer = Balancer(urls)
     async with httpx.AsyncClient(
-        base_url=url, limits=limits, timeout=_PATIENCE_SECONDS, trust_env=False, verify=False
+        base_url=urls[0], transport=balancer, timeout=_PATIENCE_SECONDS
     ) as http:
-        yield Client(http)
+        yield Client(http, balancer)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from signal import SIGCONT, SIGSTOP
 
+import httpx
+
 from tests.bench.processes import CannotRun
 from tests.chaos import disturbances, storage
 from tests.chaos.client import CLOSED, ERROR_EVENT, REFUSED
@@ -22,6 +24,9 @@ from tests.chaos.verdict import BUSY_SECONDS, Promise
 
 _NOTICE_SECONDS = 0.5
 """In that time a gateway certainly hears that a service is gone."""
+_HEALTH_SECONDS = 60.0
+"""In that time health certainly follows the database: services look every five seconds."""
+_IN_A_ROW = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +103,11 @@ def _begun_and_not_answered(victim: Restartable, load: Load, process: str) -> li
     return [f"begun by the {process}, and then {one.kind}: {one.said}" for one in failed[:3]]
 
 
-async def kill_one_of_two(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
-    """Two services behind one gateway: only what was in flight on the one that was killed fails."""
+async def kill_one_of_three(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
+    """Only what was in flight on the service that was killed fails."""
     victim = stage.services[0]
-    await stage.fail(operation="sessions.create", kind="delay", delay_seconds=0.3)
-    await asyncio.sleep(plan.rest_seconds)
+    await stage.fail(operation="sessions.create", kind="delay", delay_seconds=1)
+    await asyncio.sleep(1 + plan.rest_seconds)  # from then on there is always something in flight
     killed: list[float] = []
     for _ in range(plan.rounds):
         killed.append(time.monotonic())
@@ -118,7 +123,65 @@ async def kill_one_of_two(stage: Stage, load: Load, plan: Plan) -> Sequence[str]
         if not outcome.succeeded
         and not any(outcome.began < at + _NOTICE_SECONDS and outcome.ended > at for at in killed)
     ]
-    return [f"failed though the other was there: {one.kind}: {one.said}" for one in elsewhere[:3]]
+    return [f"failed though others were there: {one.kind}: {one.said}" for one in elsewhere[:3]]
+
+
+async def roll(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
+    """SIGTERM for all processes, one after the other, as an upgrade does it: nobody notices.
+
+    As in Kubernetes, a gateway gets no more requests before it is told, and its successor none
+    before it is ready.
+    """
+    # So that there is much in flight.
+    await stage.fail(operation="sessions.create", kind="delay", delay_seconds=0.3)
+    await asyncio.sleep(plan.rest_seconds)
+    codes = []
+    for service in stage.services:
+        codes.append(await service.terminate())
+        await service.start()
+        await load.recovered()
+    for gateway in stage.gateways:
+        with load.client.balancer.without(gateway.url):
+            # Once these are answered, it has also read what was sent to it before.
+            await _until(gateway, is_ready=True)
+            codes.append(await gateway.terminate())
+            await gateway.start()
+            await _until(gateway, is_ready=True)
+        await load.recovered()
+    await stage.heal()
+    return [] if not any(codes) else [f"SIGTERM ended processes with {codes}, promised 0"]
+
+
+async def restart_postgres(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
+    """First as for an upgrade, in no time; then it is killed, and away until health says so."""
+    assert stage.postgres is not None
+    await stage.postgres.restart()
+    await load.recovered()
+    await asyncio.sleep(plan.rest_seconds)
+    await stage.postgres.kill()
+    try:
+        for gateway in stage.gateways:
+            await _until(gateway, is_ready=False)
+    finally:
+        await stage.postgres.start()
+    await load.recovered()
+    for gateway in stage.gateways:
+        await _until(gateway, is_ready=True)
+    return ()
+
+
+async def _until(gateway: Restartable, *, is_ready: bool) -> None:
+    """Waits until a gateway says that it is, or is not, several times in a row: it asks another
+    service each time."""
+    async with (
+        httpx.AsyncClient(base_url=gateway.url, trust_env=False, verify=False) as http,
+        asyncio.timeout(_HEALTH_SECONDS),
+    ):
+        seen = 0
+        while seen < _IN_A_ROW:
+            answer = await http.get("/readyz")
+            seen = seen + 1 if (answer.status_code == 200) is is_ready else 0
+            await asyncio.sleep(0.02)
 
 
 # The upstream
@@ -179,7 +242,8 @@ async def cut(stage: Stage, load: Load, plan: Plan, *, how: str) -> Sequence[str
 
 async def lock(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
     """Another process holds the database's write lock."""
-    async with storage.locked(stage.databases[0]):
+    assert stage.database is not None
+    async with storage.locked(stage.database):
         await asyncio.sleep(plan.hold_seconds)
     await load.recovered()
     return ()
@@ -187,7 +251,8 @@ async def lock(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
 
 async def fill_disk(stage: Stage, load: Load, plan: Plan) -> Sequence[str]:
     """No file of the service may grow."""
-    with storage.full_disk(stage.services[0].pid, stage.databases[0]):
+    assert stage.database is not None
+    with storage.full_disk(stage.services[0].pid, stage.database):
         await asyncio.sleep(plan.hold_seconds)
     await load.recovered()
     return ()
@@ -302,9 +367,9 @@ FAULTS = (
         Promise(),
         quick=False,
     ),
-    Fault(
-        "one of two services killed", "two_services", kill_one_of_two, Promise(_GONE), quick=False
-    ),
+    Fault("rolling restart", "scaled", roll, Promise(), quick=False),
+    Fault("one of three killed", "scaled", kill_one_of_three, Promise(_GONE), quick=False),
+    Fault("PostgreSQL restarts", "scaled", restart_postgres, Promise(_GONE), quick=False),
     Fault(
         "service killed, chats",
         "self_hosted",

@@ -5,7 +5,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.arrivals import Arrivals
@@ -58,11 +58,8 @@ class Load:
         name: str,
         per_second: float,
         chats_per_second: float = 0,
-        *,
-        creates_only: bool = False,
     ) -> None:
         self.client = client
-        self._creates_only = creates_only
         self.per_second = per_second
         self.chats_per_second = chats_per_second
         self.recoveries: list[float] = []
@@ -86,11 +83,6 @@ class Load:
     def latest_seconds(self) -> float:
         """Returns how late a request was sent, at worst."""
         return self._arrivals.latest_seconds
-
-    @property
-    def session_ids(self) -> list[str]:
-        """Returns all that were acknowledged."""
-        return [session_id for chain in self._chains for session_id in chain.may_be]
 
     def start(self) -> None:
         self._arrivals.start(self.per_second, self._any)
@@ -120,7 +112,7 @@ class Load:
         self.recoveries.append(_RECOVERY_PATIENCE_SECONDS)
 
     async def _any(self) -> None:
-        if self._creates_only or not self._idle:
+        if not self._idle:
             await self._create()
             return
         actions = (self._create, self._refresh, self._get, self._delete, self._stats)
@@ -277,15 +269,10 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def open_load(
-    url: str,
-    name: str,
-    per_second: float,
-    chats_per_second: float = 0,
-    *,
-    creates_only: bool = False,
+    urls: Sequence[str], name: str, per_second: float, chats_per_second: float = 0
 ) -> AsyncIterator[Load]:
-    async with open_client(url) as client:
-        load = Load(client, name, per_second, chats_per_second, creates_only=creates_only)
+    async with open_client(*urls) as client:
+        load = Load(client, name, per_second, chats_per_second)
         try:
             yield load
         finally:

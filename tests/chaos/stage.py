@@ -15,9 +15,13 @@ from tests.chaos.proxy import Proxy, open_proxy
 from tests.e2e import processes
 from tests.e2e.dashboard import EmulatorControl
 from tests.e2e.processes import Part, free_port
+from tests.postgres_support import PostgresServer, running_postgres
+from tests.reconciliation import reconcile, reconcile_postgres
 
 TIMEOUT_SECONDS = 5.0
 """`CHATKIT_TIMEOUT_SECONDS`: so that what is stalled ends within a row."""
+
+POSTGRES_DATABASE = "postgres"
 
 SETTINGS = {
     "CHATKIT_TIMEOUT_SECONDS": f"{TIMEOUT_SECONDS:g}",
@@ -77,12 +81,14 @@ class Restartable:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One system: an upstream, session services with their databases, and a gateway."""
+    """One system: an upstream, session services on one database, and gateways before them."""
 
     openai: Restartable
     services: list[Restartable]
-    databases: list[Path]
-    gateway: Restartable
+    gateways: list[Restartable]
+    database: Path | None
+    """Of SQLite; None where it is PostgreSQL's."""
+    postgres: PostgresServer | None = None
     is_self_hosted: bool = False
     proxy: Proxy | None = None
     """Between the gateway and the service, where there is one."""
@@ -90,6 +96,17 @@ class Stage:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "control", EmulatorControl(self.openai.url))
+
+    @property
+    def gateway(self) -> Restartable:
+        return self.gateways[0]
+
+    async def reconcile(self) -> list[str]:
+        """Returns what counters and rows of the database do not agree in."""
+        if self.postgres is not None:
+            return await reconcile_postgres(self.postgres.url(POSTGRES_DATABASE))
+        assert self.database is not None
+        return await asyncio.to_thread(reconcile, self.database)
 
     def channel(self) -> grpc.aio.Channel:
         """Opens a channel to the first of the services, as internal callers do."""
@@ -117,8 +134,13 @@ class Stages:
 
     async def get(self, name: str) -> Stage:
         if name not in self._open:
-            self._open[name] = asyncio.create_task(_OPEN[name](self, self._directory / name))
+            self._open[name] = asyncio.create_task(self._make(name))
         return await self._open[name]
+
+    async def _make(self, name: str) -> Stage:
+        stage = await _OPEN[name](self, self._directory / name)
+        self._stack.callback(stage.control.close)
+        return stage
 
     async def hosted(self, directory: Path) -> Stage:
         return await self._simple(directory)
@@ -131,19 +153,31 @@ class Stages:
         service = await self._service(directory)
         proxy = await self._stack.enter_async_context(open_proxy(service.address))
         gateway = await self._gateway(directory, proxy.address)
-        return Stage(await self._openai, [service], [_database(directory)], gateway, proxy=proxy)
+        return Stage(await self._openai, [service], [gateway], _database(directory), proxy=proxy)
 
-    async def two_services(self, directory: Path) -> Stage:
-        rooms = [directory / name for name in ("a", "b")]
-        services = [await self._service(room) for room in rooms]
-        gateway = await self._gateway(directory, *(service.address for service in services))
-        return Stage(await self._openai, services, [_database(room) for room in rooms], gateway)
+    async def scaled(self, directory: Path) -> Stage:
+        """Three session services on PostgreSQL, and two gateways."""
+        # It sets up an event loop of its own for a moment.
+        start = self._stack.enter_context
+        postgres = await asyncio.to_thread(start, running_postgres())
+        # Patient, as so many processes that start keep a small machine busy.
+        settings = {"CHATKIT_TIMEOUT_SECONDS": "15"}
+        database = {"DATABASE_URL": postgres.url(POSTGRES_DATABASE), **settings}
+        rooms = [directory / name for name in ("a", "b", "c")]
+        services = await asyncio.gather(*(self._service(room, **database) for room in rooms))
+        targets = [service.address for service in services]
+        gateways = await asyncio.gather(
+            *(self._gateway(directory, *targets, **settings) for _ in range(2))
+        )
+        return Stage(await self._openai, services, gateways, None, postgres)
 
     async def _simple(self, directory: Path, **settings: str) -> Stage:
         service = await self._service(directory, **settings)
         gateway = await self._gateway(directory, service.address)
-        databases, is_self_hosted = [_database(directory)], bool(settings)
-        return Stage(await self._openai, [service], databases, gateway, is_self_hosted)
+        database = _database(directory)
+        return Stage(
+            await self._openai, [service], [gateway], database, is_self_hosted=bool(settings)
+        )
 
     async def _emulator(self) -> Restartable:
         address = f"127.0.0.1:{free_port()}"
@@ -158,8 +192,9 @@ class Stages:
             lambda: processes.session_service(directory, openai.url, clock=None, **given)
         )
 
-    async def _gateway(self, directory: Path, *targets: str) -> Restartable:
-        given = {**self._settings, "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}"}
+    async def _gateway(self, directory: Path, *targets: str, **settings: str) -> Restartable:
+        listen = {"GATEWAY_LISTEN": f"127.0.0.1:{free_port()}"}
+        given = {**self._settings, **listen, **settings}
         return await self._start(
             lambda: processes.gateway(directory, *targets, grace_seconds=None, **given)
         )
@@ -175,7 +210,7 @@ _OPEN = {
     "hosted": Stages.hosted,
     "self_hosted": Stages.self_hosted,
     "proxied": Stages.proxied,
-    "two_services": Stages.two_services,
+    "scaled": Stages.scaled,
 }
 
 

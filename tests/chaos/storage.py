@@ -30,12 +30,3 @@ def full_disk(pid: int, database: Path) -> Iterator[None]:
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
-
-
-def sessions(databases: list[Path]) -> set[str]:
-    """Returns the ids of all sessions that are stored."""
-    found: set[str] = set()
-    for database in databases:
-        with contextlib.closing(sqlite3.connect(database)) as db:
-            found.update(session_id for (session_id,) in db.execute("SELECT id FROM sessions"))
-    return found

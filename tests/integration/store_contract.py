@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from session_service.errors import RateLimited
 from session_service.stores.base import (
     DAY_MS,
     Day,
@@ -27,6 +28,7 @@ from tests.integration.store_values import (
     found,
     new_session,
     refresh,
+    refusals,
     secret_hash,
 )
 
@@ -178,6 +180,26 @@ class CancelsContract:
             await store.delete(f"s{number}", NOON, NOON + 10 - number)
         assert set(await store.claim_cancels(NOON + 10, NOON + 99, 2)) == {"s4", "s3"}
         assert set(await store.claim_cancels(NOON + 10, NOON + 99, 9)) == {"s0", "s1", "s2"}
+
+
+class RateLimitContract:
+    async def test_of_calls_at_once_as_many_are_admitted_as_may_be(self, store: Store) -> None:
+        limit = store.rate_limit("sessions", 30)
+        for refused in (0, 10, 20):
+            assert await refusals(limit, *["7"] * 20) == refused
+        with pytest.raises(RateLimited) as refusal:
+            await limit.admit("7")
+        assert 0 < (refusal.value.retry_after_seconds or 0) <= 60
+
+    async def test_neither_keys_nor_limits_get_in_each_others_way(self, store: Store) -> None:
+        for name in ("sessions", "answers"):
+            limit = store.rate_limit(name, 2)
+            keys = ["7", "07", "7 ", "ñ", "'", "x" * 256]
+            assert await refusals(limit, *keys * 2) == 0
+            assert await refusals(limit, *keys) == len(keys)
+
+    async def test_0_is_no_limit(self, store: Store) -> None:
+        assert await refusals(store.rate_limit("sessions", 0), *["7"] * 1000) == 0
 
 
 class CountersContract:
@@ -413,6 +435,7 @@ class UsageContract:
 class StoreContract(
     SessionsContract,
     CancelsContract,
+    RateLimitContract,
     CountersContract,
     UsageContract,
     ConversationsContract,

@@ -145,6 +145,18 @@ class ThreadsContract:
         await add_item(store, busy, "i", user="8", at=NOON + 50)
         assert await idle(NOON + 6, 10) == [("7", "quiet"), ("8", "busy")]
 
+    async def test_a_thread_that_is_used_again_is_not_deleted_as_idle(self, store: Store) -> None:
+        delete = store.conversations.delete_idle_thread
+        thread = await add_thread(store, "t")
+        attachment = await add_attachment(store, "a", thread=thread)
+        await add_item(store, thread, "i", at=NOON + 5)
+        assert await delete("7", "t", NOON + 5) is None
+        assert await delete("8", "t", NOON + 6) is None
+        assert (await thread_of(store, "t")).messages == 1
+        assert await delete("7", "t", NOON + 6) == [attachment]
+        assert await delete("7", "t", NOON + 6) is None
+        assert await store.conversations.thread("7", "t") is None
+
 
 class ItemsContract:
     async def test_an_item_is_kept_as_it_is(self, store: Store) -> None:
@@ -286,6 +298,16 @@ class AttachmentsContract:
         assert await stale(NOON + 9, 2) == [("7", "a0"), ("8", "a1")]
         await store.conversations.delete_attachment("7", "a0")
         assert await stale(NOON + 1, 10) == []
+
+    async def test_an_attachment_that_was_sent_is_not_deleted_as_stale(self, store: Store) -> None:
+        delete = store.conversations.delete_unsent_attachment
+        sent = await add_attachment(store, "sent", thread=await add_thread(store, "t"))
+        unsent = await add_attachment(store, "unsent")
+        assert await delete("7", "sent") is None
+        assert await delete("8", "unsent") is None
+        assert await delete("7", "unsent") == unsent
+        assert await delete("7", "unsent") is None
+        assert await store.conversations.attachment("7", "sent") == sent
 
 
 class FeedbackContract:

@@ -1,9 +1,12 @@
 """What every store must do with both modes, turns and users who leave; see store_contract.py."""
 
 import asyncio
+import itertools
+from collections import Counter
 
 import pytest
 
+from session_service.errors import SessionDeleted
 from session_service.stores.base import (
     DAY_MS,
     Day,
@@ -13,7 +16,8 @@ from session_service.stores.base import (
     Totals,
     answer_time_bucket,
 )
-from session_service.stores.conversations import BROKEN_OFF, Attachment, Deleted
+from session_service.stores.conversations import BROKEN_OFF, Attachment, Deleted, Thread
+from session_service.stores.deletions import Deletion, Kind
 from tests.integration.store_values import (
     LIFETIME,
     NOON,
@@ -29,6 +33,7 @@ from tests.integration.store_values import (
     secret_hash,
     turn,
 )
+from tests.support import eventually
 
 
 class ModesContract:
@@ -220,6 +225,7 @@ class DeleteUserContract:
         await store.conversations.count_turn(user, turn("", thread=thread.id))
         await store.conversations.count_turn(user, turn("INTERNAL", thread=thread.id))
         await store.count_failure(user, "UPSTREAM_TIMEOUT", NOON)
+        await store.rate_limit("sessions", 30).admit(user)
         return [
             await add_attachment(store, f"sent{user}", user, thread),
             await add_attachment(store, f"unsent{user}", user),
@@ -305,5 +311,117 @@ class DeleteUserContract:
         assert (await everything(store, None, NOON + 9)).totals.sessions == 4
 
 
-class SelfHostedContract(ModesContract, MessageCountsContract, TurnsContract, DeleteUserContract):
+class AnswersContract:
+    async def test_one_answers_in_a_thread_at_a_time(self, store: Store) -> None:
+        inside: Counter[str] = Counter()
+        most: Counter[str] = Counter()
+
+        async def answer(thread: str) -> None:
+            async with store.conversations.answering("7", thread, never):
+                inside[thread] += 1
+                most[thread] = max(most[thread], inside[thread])
+                await together(thread)
+                inside[thread] -= 1
+
+        async def together(thread: str) -> None:
+            if thread != "t":  # both of them wait here for each other
+                await barrier.wait()
+
+        barrier = asyncio.Barrier(2)
+        await asyncio.gather(*map(answer, ("t", "t", "t", "u", "v")))
+        assert most == {"t": 1, "u": 1, "v": 1}
+
+    async def test_of_another_user_a_thread_is_another(self, store: Store) -> None:
+        answering = store.conversations.answering
+        async with answering("7", "t", never), answering("8", "t", never):
+            pass
+
+    async def test_who_stops_waiting_leaves_no_lock(self, store: Store) -> None:
+        answering = store.conversations.answering
+
+        async def answer() -> None:
+            async with answering("7", "t", never):
+                pass
+
+        async with answering("7", "t", never):
+            waiting = [asyncio.create_task(answer()) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            for one in waiting[:2]:
+                one.cancel()
+        await asyncio.gather(*waiting[:2], return_exceptions=True)
+        await waiting[2]
+
+    async def test_what_is_deleted_is_told(self, store: Store) -> None:
+        told: list[Deletion] = []
+
+        async def listen() -> None:
+            async for deletion in store.deletions():
+                if deletion is not None:
+                    told.append(deletion)
+
+        async def has_begun() -> bool:
+            """Whoever has just begun to listen may miss the first."""
+            name = f"s{next(numbers)}"
+            await add(store, name)
+            await store.delete(name, NOON, NOON + 5)
+            return bool(told)
+
+        numbers = itertools.count()
+        listening = asyncio.create_task(listen())
+        await eventually(has_begun)
+        await add(store, "a")
+        await add_thread(store, "t")
+        told.clear()
+        await store.delete("none", NOON, NOON + 5)
+        await store.conversations.delete_thread("8", "t")
+        await store.conversations.delete_thread("7", "t")
+        await store.delete("a", NOON, NOON + 5)
+        await store.conversations.delete_user("7", NOON, NOON + 20)
+        wanted = [
+            Deletion(Kind.THREAD, "t"),
+            Deletion(Kind.SESSION, "a"),
+            Deletion(Kind.USER, "7"),
+        ]
+
+        async def all_told() -> bool:
+            return [one for one in told if not one.id.startswith("s")] == wanted
+
+        await eventually(all_told)
+        listening.cancel()
+
+    async def test_an_answer_leaves_nothing_of_a_user_who_was_deleted_meanwhile(
+        self, store: Store
+    ) -> None:
+        root = (await add(store, "a", mode="self_hosted")).id
+        conversations = store.conversations
+        await conversations.save_thread("7", Thread("t", NOON, b"{}"), root)
+        await conversations.delete_user("7", NOON, NOON + 20)
+        before = await everything(store, None)
+        with pytest.raises(SessionDeleted):
+            await conversations.save_thread("7", Thread("t", NOON, b"{}"), root)
+        await conversations.count_turn("7", turn("", NOON, 1000, 50, 7), root)
+        await conversations.count_turn("7", turn("INTERNAL"), root)
+        assert await conversations.thread("7", "t") is None
+        assert await everything(store, "7") == Rollup(Totals(), 0, 0, [])
+        # But it has cost what it has cost.
+        totals = (await everything(store, None)).totals
+        assert (totals.turns, totals.failed_turns) == (2, 1)
+        assert totals.input_tokens == before.totals.input_tokens + 150
+
+    async def test_an_answer_of_a_deleted_session_is_kept_and_counted(self, store: Store) -> None:
+        root = (await add(store, "a", mode="self_hosted")).id
+        await store.delete(root, NOON, NOON + 5)
+        await store.conversations.save_thread("7", Thread("t", NOON, b"{}"), root)
+        await store.conversations.count_turn("7", turn(BROKEN_OFF), root)
+        assert await store.conversations.thread("7", "t") is not None
+        assert (await everything(store, "7")).totals.turns == 1
+
+
+def never() -> None:
+    raise AssertionError("nobody comes between")
+
+
+class SelfHostedContract(
+    ModesContract, MessageCountsContract, TurnsContract, DeleteUserContract, AnswersContract
+):
     """All of it."""

@@ -1,8 +1,11 @@
 """Sessions and threads for the tests of stores, and short ways to put them in and to see them."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 
+from session_service.errors import RateLimited
+from session_service.rate_limit import RateLimit
 from session_service.stores.base import (
     DAY_MS,
     Mode,
@@ -77,6 +80,14 @@ async def all_pages(store: Store, user: str | None, size: int) -> list[Sequence[
 
 async def everything(store: Store, user: str | None, at: int = NOON) -> Rollup:
     return await store.rollup(user, at, 0)
+
+
+async def refusals(limit: RateLimit, *keys: str) -> int:
+    """Returns how many of calls at once are refused."""
+    answers = await asyncio.gather(*map(limit.admit, keys), return_exceptions=True)
+    refused = [answer for answer in answers if answer is not None]
+    assert all(isinstance(answer, RateLimited) for answer in refused), refused
+    return len(refused)
 
 
 async def add_thread(store: Store, name: str, user: str = "7", at: int = NOON) -> Thread:

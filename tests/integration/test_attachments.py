@@ -5,7 +5,7 @@ import resource
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -455,6 +455,16 @@ async def test_what_a_crash_left_half_written_is_removed_at_start(tmp_path: Path
     async with open_attachment_files(tmp_path) as files:
         assert not left.exists()
         assert await files.size(whole.id) == len(PNG)
+
+
+async def test_processes_that_start_at_once_remove_it_together(tmp_path: Path) -> None:
+    (tmp_path / "incoming").mkdir()
+    for number in range(300):
+        (tmp_path / "incoming" / f"atc_{number}.0").touch()
+    async with AsyncExitStack() as stack:
+        opening = (stack.enter_async_context(open_attachment_files(tmp_path)) for _ in range(4))
+        await asyncio.gather(*opening)
+        assert not list((tmp_path / "incoming").iterdir())
 
 
 async def test_a_start_leaves_what_another_process_is_writing(world: World) -> None:

@@ -156,7 +156,7 @@ async def test_a_deadline_is_kept_on_both_sides(
 ) -> None:
     await emulator.fail("sessions.create", kind="hang", times=1)
     with refused("UPSTREAM_TIMEOUT"):  # the service's own answer, a little before the deadline
-        await stub.CreateSession(create(), timeout=1)
+        await stub.CreateSession(create(), timeout=2.5)
     with pytest.raises(grpc.aio.AioRpcError) as late:
         await stub.CreateSession(create(), timeout=0)
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

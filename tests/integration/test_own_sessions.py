@@ -1,5 +1,6 @@
 """The sessions of the self-hosted mode: the same calls, OpenAI not asked; and a change of mode."""
 
+import asyncio
 import hashlib
 import re
 import time
@@ -20,10 +21,11 @@ from session_service.errors import SessionDeleted, Unauthenticated, Unavailable
 from session_service.openai_api import ChatKitAPI
 from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
-from session_service.rate_limit import RateLimit
+from session_service.rate_limit import LocalRateLimit
 from session_service.sessions import Issued, Sessions, now_ms
 from session_service.stores import sqlite_database
 from session_service.stores.base import Session
+from session_service.stores.deletions import Deletion, Kind
 from session_service.stores.sqlite import SQLiteStore, open_sqlite_store
 from session_service.usage import UsageSync
 from tests.integration.peer import within
@@ -216,7 +218,18 @@ class Domain:
     sessions: Sessions
     store: SQLiteStore
     api: ChatKitAPI
-    deleted: list[str] = field(default_factory=list)
+    deleted: list[Deletion | None] = field(default_factory=list)
+    """What who runs answers hears."""
+
+    async def listen(self) -> None:
+        async for deletion in self.store.deletions():
+            self.deleted.append(deletion)
+
+    async def hears_of(self, root: Session) -> None:
+        async def heard() -> bool:
+            return self.deleted == [Deletion(Kind.SESSION, root.id)]
+
+        await eventually(heard)
 
     async def create(self) -> Issued:
         return await self.sessions.create("7", {}, within(60))
@@ -240,11 +253,13 @@ async def open_domain(directory: Path, openai_base_url: str) -> AsyncIterator[Do
         api = ChatKitAPI(
             client, Circuit("chatkit", 5), api_key="sk-test", workflow_id=None, file_upload=True
         )
-        deleted: list[str] = []
         cancellations = Cancellations(store, api)
         issuer = OwnSessions("sk-test")
-        sessions = Sessions(store, issuer, RateLimit(0), cancellations, 30, deleted.append)
-        yield Domain(sessions, store, api, deleted)
+        sessions = Sessions(store, issuer, LocalRateLimit(0), cancellations, 30)
+        domain = Domain(sessions, store, api)
+        listening = asyncio.create_task(domain.listen())
+        yield domain
+        listening.cancel()
         await cancellations.drain()
 
 
@@ -290,7 +305,20 @@ async def test_who_runs_answers_hears_of_a_delete_by_the_root_of_the_chain(domai
     second = await domain.refresh(first.client_secret)
     assert domain.deleted == []
     await domain.sessions.delete("7", second.session.id)
-    assert domain.deleted == [first.session.id]
+    await domain.hears_of(first.session)
+
+
+async def test_who_runs_answers_hears_of_a_delete_whose_caller_has_left(
+    domain: Domain, tmp_path: Path
+) -> None:
+    issued = await domain.create()
+    with locked(str(tmp_path / "chatkit.db")):
+        delete = asyncio.create_task(domain.store.delete(issued.session.id, now_ms(), now_ms()))
+        await asyncio.sleep(0)  # it has begun
+        delete.cancel()
+        await asyncio.wait([delete])
+        assert domain.deleted == []
+    await domain.hears_of(issued.session)
 
 
 async def test_who_runs_answers_hears_nothing_of_a_delete_that_failed(
@@ -303,7 +331,7 @@ async def test_who_runs_answers_hears_nothing_of_a_delete_that_failed(
             await impatient.sessions.delete("7", issued.session.id)
         assert impatient.deleted == []
         await impatient.sessions.delete("7", issued.session.id)
-        assert impatient.deleted == [issued.session.id]
+        await impatient.hears_of(issued.session)
 
 
 async def test_openai_is_not_asked_for_the_messages_of_our_own_sessions(

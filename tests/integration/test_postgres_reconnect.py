@@ -2,21 +2,22 @@
 
 import asyncio
 import itertools
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
 from session_service.errors import Unavailable
 from session_service.stores import postgres_database
+from session_service.stores.changes import Changes
 from session_service.stores.postgres import PostgresStore, open_postgres_store
 from session_service.stores.postgres_database import Connection
-from session_service.stores.postgres_rollups import Changes
 from tests.integration.store_values import NOON, add, everything, found
 from tests.integration.test_postgres_store import check_counters
 from tests.postgres_support import (
+    Network,
     PostgresServer,
     connected,
+    network_to,
     running_postgres,
     waits,
 )
@@ -226,54 +227,10 @@ async def test_a_primary_that_became_a_standby_is_left(url: str, store: Postgres
     assert (await everything(store, None)).totals.sessions == 30
 
 
-class Network:
-    """Between a store and its server: it can break, or lose what it is given."""
-
-    def __init__(self, server_path: str) -> None:
-        self._server_path = server_path
-        self.url = ""
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._carries = asyncio.Event()
-        self._carries.set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_unix_connection(self._server_path)
-        self._writers |= {writer, far_writer}
-        await asyncio.gather(
-            self._carry(reader, far_writer),
-            self._carry(far_reader, writer),
-            return_exceptions=True,
-        )
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            await self._carries.wait()
-            writer.write(data)
-        writer.close()
-
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-
-    def lose(self) -> None:
-        self._carries.clear()
-
-    def mend(self) -> None:
-        self.cut()
-        self._carries.set()
-
-
 @pytest.fixture
 async def network(url: str) -> AsyncIterator[Network]:
-    directory = url.partition("host=")[2]
-    network = Network(f"{directory}/.s.PGSQL.5432")
-    with tempfile.TemporaryDirectory() as near:
-        serving = await asyncio.start_unix_server(network.serve, f"{near}/.s.PGSQL.5432")
-        network.url = url.replace(directory, near)
-        async with serving:
-            yield network
-            network.mend()
+    async with network_to(url) as network:
+        yield network
 
 
 async def test_a_network_that_breaks_is_like_a_connection_that_ends(

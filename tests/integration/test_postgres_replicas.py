@@ -22,6 +22,7 @@ from tests.integration.store_values import (
     add_thread,
     everything,
     new_session,
+    refresh,
     secret_hash,
     turn,
 )
@@ -76,6 +77,26 @@ async def test_of_replicas_that_add_one_session_one_does(replicas: list[Postgres
     assert (await everything(replicas[0], None)).totals == Totals(
         sessions=50, duration_ms=50 * LIFETIME, last_activity_ms=NOON
     )
+
+
+async def test_refreshes_of_one_secret_on_several_replicas_are_one_chain(
+    replicas: list[PostgresStore], url: str
+) -> None:
+    first = await add(replicas[0], "a")
+    names = [f"{number}-{step}" for number in range(3) for step in range(10)]
+    await asyncio.gather(
+        *(refresh(replicas[int(name[0])], first, name, NOON + 1) for name in names)
+    )
+    rows = {row.id: row for row in await replicas[0].list("7", 100, None)}
+    assert set(rows) == {"a", *names}
+    assert rows["a"].refreshed_to in names
+    assert {(rows[name].refreshed_from, rows[name].root_id) for name in names} == {("a", "a")}
+    assert (await everything(replicas[1], "7")).totals == Totals(
+        sessions=1, refreshes=30, duration_ms=LIFETIME + 1, last_activity_ms=NOON + 1
+    )
+    await check_counters(url, replicas[1])
+    await replicas[2].delete("a", NOON + 2, NOON + 5)
+    assert all(row.deleted_ms for row in await replicas[0].list("7", 100, None))
 
 
 async def test_replicas_share_what_is_due(replicas: list[PostgresStore]) -> None:
@@ -159,7 +180,7 @@ async def test_a_user_who_is_deleted_while_replicas_write_leaves_nothing_half(
                 store.replace(new_session(f"{name}b", refreshes=first), secret_hash(f"{name}b")),
                 store.conversations.add_item("7", name, Item("i", "task", b"", NOON)),
                 store.conversations.add_item("7", name, Item("j", "user_message", b"", NOON)),
-                store.conversations.count_turn("7", turn()),
+                store.conversations.count_turn("7", turn(), first.id),
                 store.delete(first.id, NOON + 1, NOON + 5),
                 add_attachment(store, name, thread=thread),
             ):

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from session_service.stores.base import Store
+from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
 from tests.integration.store_values import NOON, add, add_item, add_thread, refresh, turn
-from tests.reconciliation import reconcile
+from tests.postgres_support import PostgresServer, connected
+from tests.reconciliation import reconcile, reconcile_postgres
 
 WRONG = (
     "UPDATE totals SET sessions = sessions + 1 WHERE scope = '7'",
@@ -40,13 +43,17 @@ async def path(tmp_path: Path) -> AsyncIterator[str]:
     """A store with something of everything."""
     path = f"{tmp_path}/chatkit.db"
     async with open_sqlite_store(path) as store:
-        await refresh(store, await add(store, "a"), "b", NOON + 1000)
-        await add(store, "c")
-        await store.delete("c", NOON + 2000, NOON + 3000)
-        await store.count_failure("7", "UPSTREAM_TIMEOUT", NOON)
-        await add_item(store, await add_thread(store, "t"), "i")
-        await store.conversations.count_turn("7", turn())
+        await fill(store)
         yield path
+
+
+async def fill(store: Store) -> None:
+    await refresh(store, await add(store, "a"), "b", NOON + 1000)
+    await add(store, "c")
+    await store.delete("c", NOON + 2000, NOON + 3000)
+    await store.count_failure("7", "UPSTREAM_TIMEOUT", NOON)
+    await add_item(store, await add_thread(store, "t"), "i")
+    await store.conversations.count_turn("7", turn())
 
 
 async def test_a_store_that_is_right_reconciles(path: str) -> None:
@@ -58,6 +65,15 @@ async def test_whatever_is_wrong_is_named(change: str, path: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(change)
     assert reconcile(path) != []
+
+
+async def test_a_store_on_postgres_is_recounted_too(postgres: PostgresServer) -> None:
+    url = await postgres.clean_database()
+    async with open_postgres_store(url) as store, connected(url) as db:
+        await fill(store)
+        assert await reconcile_postgres(url) == []
+        await db.execute("DELETE FROM sessions WHERE id = 'c'")
+        assert await reconcile_postgres(url) != []
 
 
 async def test_attachments_are_held_against_their_bytes(path: str, tmp_path: Path) -> None:

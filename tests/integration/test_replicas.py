@@ -166,6 +166,46 @@ async def test_a_kill_loses_what_was_in_flight_there_and_nothing_else(
         assert len(refusals) <= 8
 
 
+async def test_one_that_is_stopped_fails_nobody_and_is_used_again_when_it_goes_on(
+    postgres: PostgresServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    url = await postgres.clean_database()
+    answers: list[httpx.Response] = []
+    settings: dict[str, Any] = {"DATABASE_URL": url, "CHATKIT_SESSIONS_PER_MINUTE": "0"}
+    with contextlib.ExitStack() as stack:
+        services = [
+            stack.enter_context(
+                processes.session_service(tmp_path, emulator.url.removesuffix("/v1"), **settings)
+            )
+            for _ in range(3)
+        ]
+        victim = services[0].process
+        targets = tuple(one.address for one in services)
+        async with (
+            open_gateway(gateway_settings(session_service_target=targets)) as http,
+            load(http, answers),
+        ):
+            await more(answers, 60)
+            victim.send(signal.SIGSTOP)
+            stopped_at, stopped = asyncio.get_running_loop().time(), len(answers)
+            await more(answers, 60)
+            await asyncio.sleep(max(0, stopped_at + 2 - asyncio.get_running_loop().time()))
+            victim.send(signal.SIGCONT)
+            lines = victim.output.count('"rpc"')
+
+            async def is_used() -> bool:
+                return victim.output.count('"rpc"') > lines + 8  # those that waited, and more
+
+            await eventually(is_used)
+            await more(answers, 30)
+    refusals = [one for one in answers if one.status_code != 200]
+    # Creates may have been begun there: they wait for it, but not for ever.
+    assert all(one.request.method == "POST" for one in refusals)
+    assert len(refusals) <= 8
+    waited = [one.elapsed.total_seconds() for one in answers[stopped:]]
+    assert max(waited) < 20  # gRPC by itself would take 35 s to see it
+
+
 async def test_of_what_was_in_flight_when_one_dies_reads_are_made_again_and_creates_never() -> None:
     begun = asyncio.Event()
 
@@ -264,6 +304,73 @@ async def test_calls_of_all_kinds_are_shared_evenly_by_those_that_are_there() ->
                 _ = [message async for message in answer]
     assert [len(fake.calls) for fake in fakes] == [10, 10, 10]
     assert asked == {0: 10, 1: 10, 2: 10}
+
+
+def refresh_of(number: int) -> pb.RefreshSessionRequest:
+    return pb.RefreshSessionRequest(user_id="7", client_secret=f"ek_{number}")
+
+
+async def refreshed_by(opened: Replicas, fakes: list[FakeService]) -> dict[str, int]:
+    """Returns by secret which of the services refreshed it."""
+    stub = SessionServiceStub(opened.carried)
+    for fake in fakes:
+        fake.calls.clear()
+    await asyncio.gather(
+        *(stub.RefreshSession(refresh_of(number), timeout=10) for number in range(300))
+    )
+    found = {
+        call.request.client_secret: number
+        for number, fake in enumerate(fakes)
+        for call in fake.calls
+    }
+    assert sum(len(fake.calls) for fake in fakes) == len(found) == 300
+    return found
+
+
+async def test_all_gateways_have_a_secret_refreshed_by_the_same_service() -> None:
+    fakes = [FakeService() for _ in range(3)]
+    async with contextlib.AsyncExitStack() as stack:
+        dying = await stack.enter_async_context(contextlib.AsyncExitStack())
+        await dying.enter_async_context(fakes[0].serve())
+        for fake in fakes[1:]:
+            await stack.enter_async_context(fake.serve())
+        ports = [fake.port for fake in fakes]
+        async with before(*ports) as one, before(*reversed(ports)) as other:
+            for opened in (one, other):
+                await connected(opened, 3)
+            chosen = await refreshed_by(one, fakes)
+            assert await refreshed_by(other, fakes) == chosen
+            # Even, but for chance: this few would come once in a million times.
+            assert min(Counter(chosen.values()).values()) > 60
+            await dying.aclose()
+            for opened in (one, other):
+                await connected(opened, 2)
+                now = await refreshed_by(opened, fakes)
+                moved = {secret for secret in chosen if chosen[secret] != now[secret]}
+                assert moved == {secret for secret in chosen if chosen[secret] == 0}
+                assert min(Counter(now[secret] for secret in moved).values()) > 10
+
+
+async def test_refreshes_of_one_secret_at_once_are_one_through_whatever_gateways(
+    emulator: Emulator, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    settings = settings_for(tmp_path, emulator.url, database_url=await postgres.clean_database())
+    async with open_session_service(settings) as service, open_session_service(settings) as second:
+        ports = (service.server.port, second.server.port)
+        async with before(*ports) as one, before(*ports) as other:
+            stubs = [SessionServiceStub(opened.carried) for opened in (one, other)]
+            for opened in (one, other):
+                await connected(opened, 2)
+            secret = (await service.create()).client_secret
+            await emulator.fail("sessions.create", kind="delay", delay_seconds=0.5, times=1)
+            request = pb.RefreshSessionRequest(user_id="7", client_secret=secret)
+            answers = await asyncio.gather(
+                *(stub.RefreshSession(request, timeout=30) for stub in stubs for _ in range(10))
+            )
+        assert len({answer.client_secret for answer in answers}) == 1
+        assert len(await emulator.requests("sessions.create")) == 2
+        stats = await service.stats()
+        assert (stats.total_sessions, stats.refreshes) == (1, 1)
 
 
 async def test_a_name_is_followed_and_what_began_where_it_led_ends_there(

@@ -91,6 +91,8 @@ async def use_everything(store: SQLiteStore) -> None:
         await conversations.items("7", "t", 10, after, "desc")
     await conversations.idle_threads(NOON, 10)
     await conversations.stale_attachments(NOON, 10)
+    await conversations.delete_idle_thread("7", "t", NOON)
+    await conversations.delete_unsent_attachment("7", "a")
     for user in ("7", None):
         await conversations.attachment(user, "a")
         await everything(store, user)

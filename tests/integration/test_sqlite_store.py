@@ -15,6 +15,7 @@ import pytest
 from session_service.errors import Unavailable
 from session_service.stores import sqlite_database, sqlite_file, sqlite_schema
 from session_service.stores.base import DuplicateSession, Session
+from session_service.stores.changes import EVERYBODY, Changes
 from session_service.stores.group_commit import GroupCommitWriter
 from session_service.stores.sqlite import SQLiteStore, open_sqlite_store
 from tests.integration.store_contract import StoreContract
@@ -193,22 +194,25 @@ async def test_a_write_that_fails_half_way_is_undone_alone(path: str) -> None:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     writer = GroupCommitWriter(db, patience_seconds=10)
 
-    def fail(db: sqlite3.Connection) -> None:
+    def fail(db: sqlite3.Connection, changes: Changes) -> None:
         db.execute("INSERT INTO totals (scope, sessions) VALUES ('bad', 1)")
+        changes.add_to_totals("counted", sessions=100)
         raise RuntimeError("half way")
 
-    def succeed(db: sqlite3.Connection) -> None:
+    def succeed(db: sqlite3.Connection, changes: Changes) -> None:
         db.execute(
             "INSERT INTO totals (scope, sessions) VALUES ('good', 1)"
             " ON CONFLICT DO UPDATE SET sessions = sessions + 1"
         )
+        changes.add_to_totals("counted", sessions=1)
 
     works = [fail if number % 3 == 0 else succeed for number in range(30)]
     answers = await asyncio.gather(*(writer.write(w) for w in works), return_exceptions=True)
     assert [type(answer) for answer in answers] == [RuntimeError, type(None), type(None)] * 10
     await writer.close()
     with closing(sqlite3.connect(path)) as reader:
-        assert reader.execute("SELECT scope, sessions FROM totals").fetchall() == [("good", 20)]
+        rows = dict(reader.execute("SELECT scope, sessions FROM totals"))
+        assert rows == {"good": 20, "counted": 20, EVERYBODY: 20}
 
 
 async def test_a_caller_who_leaves_takes_nobody_along(store: SQLiteStore) -> None:

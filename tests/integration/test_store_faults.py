@@ -15,9 +15,10 @@ from structlog.testing import capture_logs
 
 from session_service import readiness
 from session_service.errors import Unavailable
-from session_service.server import CannotStart
+from session_service.server import LIVENESS, CannotStart
 from session_service.stores import sqlite_database, sqlite_file
 from session_service.stores.base import Session
+from session_service.stores.changes import Changes
 from session_service.stores.group_commit import GroupCommitWriter
 from session_service.stores.sqlite import SQLiteStore, open_sqlite_store
 from tests.integration.store_values import add, everything
@@ -64,8 +65,8 @@ def overwrite(path: str, offset: int, data: bytes) -> None:
         file.write(data)
 
 
-def write(text: str) -> Callable[[sqlite3.Connection], Any]:
-    return lambda db: db.execute(text)
+def write(text: str) -> Callable[[sqlite3.Connection, Changes], Any]:
+    return lambda db, _: db.execute(text)
 
 
 class HangingDisk:
@@ -74,7 +75,7 @@ class HangingDisk:
     def __init__(self) -> None:
         self.hangs, self.goes_on = threading.Event(), threading.Event()
 
-    def hang(self, _: sqlite3.Connection) -> None:
+    def hang(self, *_: object) -> None:
         self.hangs.set()
         self.goes_on.wait(10)
 
@@ -122,7 +123,7 @@ async def test_where_sqlite_ends_the_transaction_the_whole_group_has_failed(
         failures = await asyncio.gather(*group, return_exceptions=True)
         assert [type(failure) for failure in failures] == [sqlite3.IntegrityError] * 3
         await writer.write(write("INSERT INTO marks VALUES ('after')"))
-        names = await writer.write(lambda db: db.execute("SELECT name FROM marks").fetchall())
+        names = await writer.write(lambda db, _: db.execute("SELECT name FROM marks").fetchall())
         assert names == [("before",), ("after",)]
         await writer.close()
 
@@ -159,7 +160,7 @@ async def test_a_disk_that_hangs_holds_nobody_up_and_stores_nothing_later(path: 
             return True
 
         await eventually(works)
-        names = await writer.write(lambda db: db.execute("SELECT name FROM marks").fetchall())
+        names = await writer.write(lambda db, _: db.execute("SELECT name FROM marks").fetchall())
         assert names == [("after",)]
         await writer.close()
 
@@ -373,9 +374,9 @@ def test_a_check_that_takes_too_long_does_not_hold_up_the_start(
 # The service around it
 
 
-async def health(service: SessionService) -> int:
+async def health(service: SessionService, name: str = "") -> int:
     stub = cast(Any, health_pb2_grpc).HealthStub(service.channel)
-    answer = await stub.Check(health_pb2.HealthCheckRequest())
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
     return int(answer.status)
 
 
@@ -400,6 +401,7 @@ async def test_a_service_whose_store_can_store_nothing_is_not_ready_until_it_can
         with capture_logs() as logged:
             writers[0].execute("PRAGMA query_only = ON")
             await says(not_serving)
+            assert await health(service, LIVENESS) == serving
             writers[0].execute("PRAGMA query_only = OFF")
             await says(serving)
         events = [line["event"] for line in logged if "ready" in line["event"]]

@@ -16,7 +16,7 @@ from tests.integration.upstream_failures import CASES
 from tests.support import Emulator, eventually, open_session_service, refused, settings_for
 
 SECONDS = 10.0
-SHORT_SECONDS = 1.0
+SHORT_SECONDS = 2.0
 """Where OpenAI is silent, so that all there is to wait for is the deadline."""
 
 Call = Callable[[ChatKitAPI, float], Awaitable[object]]

@@ -1,6 +1,7 @@
 """Messages are counted from OpenAI's threads: exactly, once, and with few calls."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from session_service import usage
 from session_service.circuit import Circuit
 from session_service.errors import InvalidAPIKey
 from session_service.openai_api import ChatKitAPI
-from session_service.openai_client import open_client
+from session_service.openai_client import Client, open_client
 from session_service.sessions import now_ms
 from session_service.statistics import statistics
-from session_service.stores.base import DAY_MS, Session, Totals
+from session_service.stores.base import DAY_MS, Session, Store, Totals
+from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import SQLiteStore, open_sqlite_store
 from session_service.usage import UsageSync
 from tests.integration.store_values import secret_hash
+from tests.postgres_support import PostgresServer
 from tests.support import Emulator, eventually, open_session_service, settings_for
 
 USER_MESSAGE = "chatkit.user_message"
@@ -58,17 +61,21 @@ async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
 @pytest.fixture
 async def sync(store: SQLiteStore, emulator: Emulator, clock: Clock) -> AsyncIterator[UsageSync]:
     async with open_client(emulator.url) as client:
-        api = ChatKitAPI(
-            client,
-            Circuit("chatkit", 5),
-            api_key="sk-test",
-            workflow_id="wf_test",
-            file_upload=True,
-        )
-        yield UsageSync(store, api, INTERVAL_MS / 1000)
+        yield sync_of(store, client)
 
 
-async def add_session(store: SQLiteStore, user: str = "7", lives_ms: int = 600_000) -> None:
+def sync_of(store: Store, client: Client) -> UsageSync:
+    api = ChatKitAPI(
+        client,
+        Circuit("chatkit", 5),
+        api_key="sk-test",
+        workflow_id="wf_test",
+        file_upload=True,
+    )
+    return UsageSync(store, api, INTERVAL_MS / 1000)
+
+
+async def add_session(store: Store, user: str = "7", lives_ms: int = 600_000) -> None:
     """One that began a while ago and lives so long from now."""
     name, now = f"{user} {lives_ms}", now_ms()
     session = Session(name, name, user, "wf_test", now - HOUR, now + lives_ms)
@@ -82,7 +89,7 @@ async def rounds(sync: UsageSync, clock: Clock) -> None:
         clock.forward(20 * INTERVAL_MS)
 
 
-async def totals(store: SQLiteStore, user: str | None = "7") -> Totals:
+async def totals(store: Store, user: str | None = "7") -> Totals:
     return (await statistics(store, user, None)).totals
 
 
@@ -471,3 +478,32 @@ async def test_the_service_counts_by_itself(emulator: Emulator, tmp_path: Path) 
         await eventually(counted)
         stats = await service.stats()
         assert (stats.messages_today, stats.daily[-1].messages) == (3, 3)
+
+
+async def test_two_services_on_one_database_look_at_each_user_once_a_round(
+    emulator: Emulator, clock: Clock, postgres: PostgresServer
+) -> None:
+    url = await postgres.clean_database()
+    users = [f"u{number}" for number in range(20)]
+    async with (
+        open_postgres_store(url) as one,
+        open_postgres_store(url) as other,
+        open_client(emulator.url) as client,
+    ):
+        syncs = [sync_of(store, client) for store in (one, other, one, other)]
+        threads = []
+        for user in users:
+            await add_session(one, user)
+            threads.append(await emulator.add_thread(user))
+            await emulator.add_items(threads[-1], USER_MESSAGE, count=3)
+        for number in range(1, 4):
+            await asyncio.gather(*(sync.count() for sync in syncs))
+            asked = Counter(
+                request["query"]["user"] for request in await emulator.requests("threads.list")
+            )
+            assert asked == dict.fromkeys(users, number)
+            assert len(await emulator.requests("threads.items")) == number * len(users)
+            assert (await totals(other, None)).messages == len(users) * (2 + number)
+            for thread in threads:
+                await emulator.add_items(thread, ASSISTANT_MESSAGE)
+            clock.forward()

@@ -19,7 +19,6 @@ from pathlib import Path
 from tests.chaos.arrivals import Arrivals
 from tests.chaos.client import Client, Outcome, open_client
 from tests.chaos.stage import Restartable, Stage, open_stages
-from tests.reconciliation import reconcile
 from tests.soak import report
 from tests.soak.visits import Journal, Visits
 from tests.soak.vitals import Sample, sample
@@ -58,7 +57,7 @@ async def soak(minutes: float) -> bool:
                 visits = Visits(journal, hosted, own, [one, two])
                 await _traffic(visits, journal, _processes(hosted, own), samples, minutes)
                 outcomes = _outcomes(one, two)
-        differences = [line for stage in (hosted, own) for line in reconcile(stage.databases[0])]
+        differences = [*await hosted.reconcile(), *await own.reconcile()]
     return _conclude(journal, samples, outcomes, differences)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from session_service.config import Settings, load_settings
-from session_service.rate_limit import RateLimit
+from session_service.rate_limit import Window
 
 CONTRACT = {
     "openai_api_key": None,
@@ -300,7 +300,7 @@ def test_a_key_is_not_shown_by_accident(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_rate_limit_is_refused_or_works(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATKIT_SESSIONS_PER_MINUTE", f"{number}")
     with contextlib.suppress(SystemExit):
-        RateLimit(load_settings().chatkit_sessions_per_minute).admit("7", 0)
+        Window(load_settings().chatkit_sessions_per_minute).add("7", 0)
 
 
 def test_a_file_that_is_no_text_is_told_without_a_traceback() -> None:

@@ -1,6 +1,10 @@
 """The container files, as far as a machine without Docker can tell."""
 
+import itertools
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +13,14 @@ import yaml
 
 import gateway.config
 import session_service.config
+from gateway.texts import TEXTS
 from runtime.settings import ProcessSettings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
+GATEWAYS, SERVERS = ("gateway", "gateways"), ("session-service", "session-services")
 
 
 def stages() -> dict[str, str]:
@@ -53,9 +59,11 @@ def test_the_build_context_has_all_that_is_copied() -> None:
     assert all((ROOT / name).exists() for name in allowed)
 
 
-def test_only_the_gateway_is_published_and_only_to_this_machine() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["gateway"]
-    assert SERVICES["gateway"]["ports"] == ["127.0.0.1:8080:8080"]
+def test_only_one_way_in_is_published_and_only_to_this_machine() -> None:
+    published = [name for name, service in SERVICES.items() if service.get("ports")]
+    # Of these only one runs: `scale` starts the balancer and what that depends on.
+    assert published == ["gateway", "balancer"]
+    assert all(SERVICES[name]["ports"] == ["127.0.0.1:8080:8080"] for name in published)
 
 
 def test_the_base_image_is_named_once_and_pinned() -> None:
@@ -66,16 +74,18 @@ def test_the_base_image_is_named_once_and_pinned() -> None:
     assert set(bases) - stages().keys() == {"$PYTHON_IMAGE"}
 
 
-def test_only_the_gateway_reaches_the_session_service() -> None:
+def test_only_gateways_reach_session_services_and_only_those_reach_the_database() -> None:
     networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
-    assert {n for n, found in networks.items() if "inside" in found} == {
-        "gateway",
-        "session-service",
+    assert {n for n, found in networks.items() if "inside" in found} == {*GATEWAYS, *SERVERS}
+    assert {n for n, found in networks.items() if "database" in found} == {
+        "session-services",
+        "postgres",
     }
-    assert networks["gateway"] & networks["session-service"] == {"inside"}
-    assert COMPOSE["networks"]["inside"] == {"internal": True}
+    for caller, server in itertools.product(GATEWAYS, SERVERS):
+        assert networks[caller] & networks[server] == {"inside"}
+    assert COMPOSE["networks"]["inside"] == COMPOSE["networks"]["database"] == {"internal": True}
     # Nobody else is on it, so that what both need without TLS may be said there.
-    for name in ("gateway", "session-service"):
+    for name in (*GATEWAYS, *SERVERS):
         assert SERVICES[name]["environment"]["SESSION_SERVICE_PLAINTEXT"] == "true"
 
 
@@ -87,35 +97,81 @@ def test_containers_have_no_rights_that_they_do_not_need(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["pids_limit"] <= 512
     assert "mem_limit" in service
-    assert service["build"]["target"] in stages()
-    assert not {"privileged", "user", "cap_add", "network_mode", "devices"} & service.keys()
+    if "build" in service:
+        assert service["build"]["target"] in stages()
+        assert "user" not in service  # the image says it
+    else:
+        assert service["user"] in ("postgres", "nginx")
+        assert re.fullmatch(r"[a-z]+:\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}", service["image"])
+    assert not {"privileged", "cap_add", "network_mode", "devices"} & service.keys()
 
 
-def test_the_emulator_runs_on_request_alone() -> None:
+def test_make_up_runs_one_of_each() -> None:
+    assert "docker compose up" in (ROOT / "Makefile").read_text()
     assert SERVICES["openai-emulator"]["profiles"] == ["emulator"]
-    assert "profiles" not in SERVICES["gateway"]
-    assert "profiles" not in SERVICES["session-service"]
+    unasked = [name for name, service in SERVICES.items() if "profiles" not in service]
+    assert unasked == ["gateway", "session-service"]
+
+
+def test_scale_runs_several_of_each_on_one_database_and_nothing_that_runs_alone() -> None:
+    started, found = ["balancer"], set[str]()
+    while started:
+        found.add(name := started.pop())
+        assert SERVICES[name]["profiles"] == ["scale"]
+        started += SERVICES[name].get("depends_on", {})
+    assert found == {name for name, s in SERVICES.items() if s.get("profiles") == ["scale"]}
+    assert SERVICES["gateways"]["deploy"]["replicas"] == 2
+    assert SERVICES["session-services"]["deploy"]["replicas"] == 3
+    target = SERVICES["gateways"]["environment"]["SESSION_SERVICE_TARGET"]
+    assert target == "session-services:50051"
+    database = SERVICES["postgres"]["environment"]
+    user, password = database["POSTGRES_USER"], database["POSTGRES_PASSWORD"]
+    url = SERVICES["session-services"]["environment"]["DATABASE_URL"]
+    assert url == f"postgresql://{user}:{password}@postgres:5432/{user}"
+
+
+def test_the_balancer_says_as_gateways_do_that_none_of_them_is_there() -> None:
+    config = (ROOT / "deploy" / "balancer.conf").read_text()
+    assert re.search(r"(?m)^ +set \$gateways gateways;", config)
+    assert SERVICES["balancer"]["volumes"] == ["./deploy/balancer.conf:/etc/nginx/nginx.conf:ro"]
+    (body,) = re.findall(r"return 503 '(.*)';", config)
+    text = TEXTS["UNAVAILABLE"].es
+    assert json.loads(body) == {
+        "success": False,
+        "error": text.error,
+        "code": "UNAVAILABLE",
+        "hint": text.hint,
+        "requestId": "$request_id",
+    }
+
+
+def test_the_file_is_as_the_compose_specification_has_it() -> None:
+    checker = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    subprocess.run([*checker, ROOT / "docker-compose.yml"], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_what_is_kept_is_on_the_volume() -> None:
-    assert SERVICES["session-service"]["volumes"] == ["data:/data"]
+    assert all(SERVICES[name]["volumes"] == ["data:/data"] for name in SERVERS)
+    assert SERVICES["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
     kept = re.findall(r"(?:DATABASE_URL=sqlite:///|CHATKIT_ATTACHMENTS_DIR=)(\S+)", DOCKERFILE)
     assert kept == ["/data/chatkit.db", "/data/attachments"]
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("gateway", gateway.config.Settings),
-        ("session-service", session_service.config.Settings),
-    ],
+    ("names", "settings"),
+    [(GATEWAYS, gateway.config.Settings), (SERVERS, session_service.config.Settings)],
 )
-def test_every_setting_reaches_its_container(name: str, settings: type[ProcessSettings]) -> None:
-    given = set(SERVICES[name]["environment"])
-    in_the_image = set(re.findall(r"\b([A-Z_]+)=\S", stages()[name]))
-    assert {field.upper() for field in settings.model_fields} <= given | in_the_image
+def test_every_setting_reaches_its_containers(
+    names: tuple[str, ...], settings: type[ProcessSettings]
+) -> None:
+    for name in names:
+        given = set(SERVICES[name]["environment"])
+        image = stages()[SERVICES[name]["build"]["target"]]
+        in_the_image = set(re.findall(r"\b([A-Z_]+)=\S", image))
+        known = {field.upper() for field in settings.model_fields}
+        assert given <= known <= given | in_the_image
 
 
 def test_the_session_service_alone_has_the_key() -> None:
     holders = [n for n, s in SERVICES.items() if "OPENAI_API_KEY" in s.get("environment", {})]
-    assert holders == ["session-service"]
+    assert holders == list(SERVERS)

@@ -9,10 +9,13 @@ import gateway.config
 import session_service.config
 from gateway.texts import TEXTS
 from protos.chatkit.v1.errors import REASONS
+from runtime.signals import HARD_STOP_SECONDS
+from session_service.server import GRACE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 READMES = ["README.md", "README.es.md"]
 GUIDES = ["MIGRATION.md", "MIGRATION.es.md"]
+OPERATIONS = "OPERATIONS.md"
 SETTINGS = {
     name.upper()
     for settings in (gateway.config.Settings, session_service.config.Settings)
@@ -50,7 +53,7 @@ def test_the_guide_speaks_of_settings_that_exist(name: str) -> None:
     assert mentioned <= SETTINGS
 
 
-@pytest.mark.parametrize("name", [*READMES, *GUIDES])
+@pytest.mark.parametrize("name", [*READMES, *GUIDES, OPERATIONS])
 def test_every_make_target_that_is_mentioned_exists(name: str) -> None:
     targets = set(re.findall(r"(?m)^([a-z-]+):.*##", read("Makefile")))
     mentioned = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", read(name)))
@@ -82,13 +85,36 @@ def test_the_guide_is_found_by_what_people_see(name: str) -> None:
     assert shown.hint in text
 
 
-@pytest.mark.parametrize("name", [*READMES, *GUIDES])
+@pytest.mark.parametrize("name", [*READMES, *GUIDES, OPERATIONS])
 def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", read(name))
     assert links
     for target, heading in links:
         assert (ROOT / target).exists(), target
         assert not heading or heading in anchors(read(target or name)), heading
+
+
+def test_operators_are_told_of_settings_and_reasons_that_exist() -> None:
+    mentioned = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", read(OPERATIONS)))
+    assert {"DATABASE_URL", "OPENAI_API_KEY", "UNAVAILABLE"} <= mentioned | REASONS
+    assert mentioned <= SETTINGS | REASONS | {"POSTGRES_PASSWORD"}
+
+
+def test_every_event_that_operators_are_to_watch_is_logged() -> None:
+    packages = [ROOT / name for name in ("gateway", "session_service", "runtime")]
+    code = "".join(path.read_text() for package in packages for path in package.rglob("*.py"))
+    (section,) = re.findall(r"(?s)\n## What to watch\n(.*?)\n## ", read(OPERATIONS))
+    rows = re.findall(r"(?m)^\| (`.*?`) \| .* \|$", section.partition("|---|")[2])
+    events = [event for row in rows for event in re.findall(r"`([^`]+)`", row)]
+    assert len(events) > 10
+    for event in (*events, *re.findall(r"`([^`]+; trying again)`", section)):
+        assert f'"{event}"' in code, event
+
+
+def test_operators_are_told_how_long_a_process_takes_to_end() -> None:
+    text = read(OPERATIONS)
+    assert f"After {HARD_STOP_SECONDS:g} s the process ends" in text
+    assert f"what has begun has {GRACE_SECONDS:g} s" in text
 
 
 def test_the_architecture_names_modules_that_exist_and_is_one_page() -> None:

@@ -187,7 +187,7 @@ async def test_the_clock_of_who_made_the_token_may_be_ahead_of_ours() -> None:
     assert (await caller_of(signed(claims(iat=ahead, nbf=ahead)))).user_id == "7"
 
 
-@pytest.mark.parametrize("exp", [time.time() + 3600.5, 1e15, 10**40])
+@pytest.mark.parametrize("exp", [4e9 + 0.5, 1e15, 10**40])
 async def test_an_end_may_be_any_number_ahead(exp: float) -> None:
     assert (await caller_of(signed(claims(exp=exp)))).user_id == "7"
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+protos/chatkit/v1/call_stream_service.proto\x12\nchatkit.v1\"B\n\x0c\x43\x61rryRequest\x12\x1f\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x10.chatkit.v1.Call\x12\x11\n\tcancelled\x18\x02 \x03(\x04\"\xaa\x01\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x30\n\x08metadata\x18\x05 \x03(\x0b\x32\x1e.chatkit.v1.Call.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"H\n\rCarryResponse\x12%\n\x08outcomes\x18\x01 \x03(\x0b\x32\x13.chatkit.v1.Outcome\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"X\n\x07Outcome\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\x08response\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06status\x18\x03 \x01(\x0cH\x00\x12\x11\n\tnot_begun\x18\x04 \x01(\x08\x42\x08\n\x06result2U\n\x11\x43\x61llStreamService\x12@\n\x05\x43\x61rry\x12\x18.chatkit.v1.CarryRequest\x1a\x19.chatkit.v1.CarryResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+protos/chatkit/v1/call_stream_service.proto\x12\nchatkit.v1\"P\n\x0c\x43\x61rryRequest\x12\x1f\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x10.chatkit.v1.Call\x12\x11\n\tcancelled\x18\x02 \x03(\x04\x12\x0c\n\x04ping\x18\x03 \x01(\x08\"\xaa\x01\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x30\n\x08metadata\x18\x05 \x03(\x0b\x32\x1e.chatkit.v1.Call.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\rCarryResponse\x12%\n\x08outcomes\x18\x01 \x03(\x0b\x32\x13.chatkit.v1.Outcome\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\x12\x15\n\ranswers_pings\x18\x03 \x01(\x08\"X\n\x07Outcome\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\x08response\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06status\x18\x03 \x01(\x0cH\x00\x12\x11\n\tnot_begun\x18\x04 \x01(\x08\x42\x08\n\x06result2U\n\x11\x43\x61llStreamService\x12@\n\x05\x43\x61rry\x12\x18.chatkit.v1.CarryRequest\x1a\x19.chatkit.v1.CarryResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALL_METADATAENTRY']._loaded_options = None
   _globals['_CALL_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_CARRYREQUEST']._serialized_start=59
-  _globals['_CARRYREQUEST']._serialized_end=125
-  _globals['_CALL']._serialized_start=128
-  _globals['_CALL']._serialized_end=298
-  _globals['_CALL_METADATAENTRY']._serialized_start=251
-  _globals['_CALL_METADATAENTRY']._serialized_end=298
-  _globals['_CARRYRESPONSE']._serialized_start=300
-  _globals['_CARRYRESPONSE']._serialized_end=372
-  _globals['_OUTCOME']._serialized_start=374
-  _globals['_OUTCOME']._serialized_end=462
-  _globals['_CALLSTREAMSERVICE']._serialized_start=464
-  _globals['_CALLSTREAMSERVICE']._serialized_end=549
+  _globals['_CARRYREQUEST']._serialized_end=139
+  _globals['_CALL']._serialized_start=142
+  _globals['_CALL']._serialized_end=312
+  _globals['_CALL_METADATAENTRY']._serialized_start=265
+  _globals['_CALL_METADATAENTRY']._serialized_end=312
+  _globals['_CARRYRESPONSE']._serialized_start=314
+  _globals['_CARRYRESPONSE']._serialized_end=409
+  _globals['_OUTCOME']._serialized_start=411
+  _globals['_OUTCOME']._serialized_end=499
+  _globals['_CALLSTREAMSERVICE']._serialized_start=501
+  _globals['_CALLSTREAMSERVICE']._serialized_end=586
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 """What goes without being asked."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from structlog.testing import capture_logs
 
 from session_service.circuit import Circuit
 from session_service.config import Settings
@@ -21,8 +23,10 @@ from session_service.conversation.openai_files import OpenAIFiles
 from session_service.sessions import now_ms
 from session_service.stores.base import DAY_MS
 from session_service.stores.conversations import ConversationStore
+from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
 from tests.integration.conversation.chat import Chat, message, open_chat, thread_id_of
+from tests.postgres_support import PostgresServer
 from tests.support import Emulator, eventually
 
 CSV = b"a;b\n"
@@ -46,9 +50,10 @@ class House:
 
 @asynccontextmanager
 async def open_house(settings: Settings) -> AsyncIterator[House]:
-    path = settings.database_url.removeprefix("sqlite:///")
+    url = settings.database_url
+    path = url.removeprefix("sqlite:///")
     async with (
-        open_sqlite_store(path) as store,
+        open_sqlite_store(path) if path != url else open_postgres_store(url) as store,
         open_attachment_files(settings.chatkit_attachments_dir) as files,
         openai.AsyncOpenAI(api_key="sk-test", base_url=settings.openai_base_url) as client,
     ):
@@ -135,3 +140,25 @@ async def test_a_clock_that_jumps_ahead_makes_nothing_old(
         assert await house.store.thread("7", thread_id) is not None
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_several_services_clean_at_once_and_each_thing_goes_once(
+    settings: Callable[..., Settings], emulator: Emulator, postgres: PostgresServer
+) -> None:
+    made = settings(database_url=await postgres.clean_database())
+    async with open_chat(made) as chat:
+        await emulator.answers(pause_seconds=0)
+        for _ in range(6):
+            await with_a_thread_and_two_files(chat)
+    async with contextlib.AsyncExitStack() as stack:
+        houses = [await stack.enter_async_context(open_house(made)) for _ in range(3)]
+        assert len(houses[0].files()) == 12
+        with capture_logs() as logged:
+            await asyncio.gather(*(house.clean(31, retention_days=30) for house in houses))
+        assert houses[0].files() == []
+        assert not await houses[0].store.idle_threads(2**50, 10)
+    cleaned = [line for line in logged if line["event"] == "housekeeping"]
+    assert sum(line["threads_deleted"] for line in cleaned) == 6
+    assert sum(line["attachments_deleted"] for line in cleaned) == 6
+    assert len(await emulator.requests("files.delete")) == 6
+    assert "deadlock detected" not in postgres.log()

@@ -299,10 +299,11 @@ async def test_only_a_living_secret_of_ours_opens_the_door(chat: Chat) -> None:
         await chat.ask("threads.list")
 
 
-async def test_everything_of_one_user_can_be_deleted(chat: Chat) -> None:
+async def test_everything_of_one_user_can_be_deleted(chat: Chat, emulator: Emulator) -> None:
     await chat.new_thread()
     other = await new_chat(chat.service, "8")
     await other.new_thread()
+    await emulator.answers(pause_seconds=0.02, deltas=200)
     running = chat.begin("otra cosa")
     await running.until("item.added(assistant_message)")
     deleted = await chat.stub.DeleteUserData(pb.DeleteUserDataRequest(user_id="7"))
