@@ -6,6 +6,7 @@ from pathlib import Path
 import certifi
 import pytest
 
+from tests import before_grpc  # noqa: F401  # first of all that imports gRPC
 from tests.leaks import LeakWatch
 from tests.postgres_support import PostgresServer, running_postgres
 from tests.support import (

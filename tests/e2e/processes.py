@@ -1,6 +1,7 @@
 """Starts the processes of the system as a person would, and watches what they print."""
 
 import contextlib
+import fcntl
 import itertools
 import os
 import re
@@ -8,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,12 @@ _RECENT_LINES = 50_000
 
 SECRET = "a-secret-of-the-dashboard-of-these-tests"
 WORKFLOW = "wf_e2e"
+
+RUN = str(REPOSITORY / "run.py")
+_STARTING = Path(tempfile.gettempdir()) / "chatkit-tests-start-run.lock"
+"""Locked while run.py looks for a port for the emulator, as tests run side by side."""
+
+_HAS_ITS_PORTS = r"OpenAI emulator at|Ctrl-C stops everything"
 
 _given_out: set[int] = set()
 
@@ -89,6 +97,16 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
+    def then(self, pattern: str, act: Callable[[], None]) -> None:
+        """Acts once the output matches, or the process has ended, or nobody can wait for it."""
+
+        def has_come() -> bool:
+            return self._ended or re.search(pattern, "".join(self._lines)) is not None
+
+        with self._changed:
+            self._changed.wait_for(has_come, PATIENCE_SECONDS)
+        act()
+
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Waits until the output matches; fails where the process ends without."""
 
@@ -132,10 +150,20 @@ class Process:
         self.wait()
 
 
+def _started(*arguments: str, cwd: Path, **settings: str) -> Process:
+    if arguments[0] != RUN:
+        return Process(*arguments, cwd=cwd, **settings)
+    lock = _STARTING.open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    process = Process(*arguments, cwd=cwd, **settings)
+    threading.Thread(target=process.then, args=(_HAS_ITS_PORTS, lock.close)).start()
+    return process
+
+
 @contextlib.contextmanager
 def running(*arguments: str, cwd: Path, **settings: str) -> Iterator[Process]:
     """Runs Python with these arguments; kills what is left of it in the end."""
-    process = Process(*arguments, cwd=cwd, **settings)
+    process = _started(*arguments, cwd=cwd, **settings)
     try:
         yield process
     finally:
@@ -306,7 +334,7 @@ def make_run(cwd: Path, **settings: str) -> Iterator[System]:
         "SESSION_SERVICE_LISTEN": f"127.0.0.1:{free_port()}",
         **settings,
     }
-    with running(str(REPOSITORY / "run.py"), cwd=cwd, **given) as process:
+    with running(RUN, cwd=cwd, **given) as process:
         process.wait_for(r"Ctrl-C stops everything\.")
         yield System(
             process,

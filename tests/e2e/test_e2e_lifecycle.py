@@ -175,7 +175,7 @@ async def test_ctrl_c_before_everything_has_started_is_no_reason_for_tracebacks(
         "GATEWAY_LISTEN": f"127.0.0.1:{processes.free_port()}",
         "SESSION_SERVICE_LISTEN": f"127.0.0.1:{processes.free_port()}",
     }
-    run = str(processes.REPOSITORY / "run.py")
+    run = processes.RUN
     with processes.running(run, cwd=directory, **settings) as process:
 
         async def importing() -> bool:

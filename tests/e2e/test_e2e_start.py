@@ -103,7 +103,7 @@ async def test_make_run_stops_and_says_why_when_a_port_is_in_use(directory: Path
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         said = await refused(
-            str(processes.REPOSITORY / "run.py"),
+            processes.RUN,
             cwd=directory,
             GATEWAY_LISTEN=address,
             SESSION_SERVICE_LISTEN=f"127.0.0.1:{processes.free_port()}",
@@ -143,9 +143,7 @@ async def test_whoever_just_tries_it_out_is_told_calmly(directory: Path) -> None
 
 
 async def test_a_mode_that_there_is_not_stops_the_start(directory: Path) -> None:
-    said = await refused(
-        str(processes.REPOSITORY / "run.py"), cwd=directory, CHATKIT_MODE="selfhosted"
-    )
+    said = await refused(processes.RUN, cwd=directory, CHATKIT_MODE="selfhosted")
     assert said.splitlines() == [
         "There is no mode 'selfhosted': it is hosted or self_hosted, from `make run MODE=…` or else"
         " CHATKIT_MODE"
