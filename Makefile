@@ -22,7 +22,7 @@ run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without O
 
 .PHONY: test
 test: .venv/development .venv/browser ## Run all tests
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: bench
 bench: .venv/development ## Measure beside what one would use instead (ARGS=--quick, --full, "--only streams")
