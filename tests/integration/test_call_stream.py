@@ -223,13 +223,14 @@ async def carry(service: SessionService, *calls: pb_stream.Call) -> list[pb_stre
     return [outcome async for message in stream for outcome in message.outcomes]
 
 
-async def silence() -> AsyncIterator[pb_stream.CarryRequest]:
-    """Says nothing, as grpc.aio makes an INTERNAL of a stream that is refused while it writes.
+async def silence_after(*requests: Any) -> AsyncIterator[Any]:
+    """Says that and no more: grpc.aio tells INTERNAL of a stream that is refused while it writes.
 
     See https://github.com/grpc/grpc/issues/36066.
     """
+    for request in requests:
+        yield request
     await asyncio.Event().wait()
-    yield pb_stream.CarryRequest()
 
 
 async def test_garbage_is_refused_call_by_call(service: SessionService) -> None:
@@ -293,8 +294,10 @@ async def test_a_call_whose_time_is_over_has_an_outcome_that_says_so(
 async def test_an_id_that_is_in_use_ends_the_stream(
     service: SessionService, emulator: Emulator
 ) -> None:
+    twice = pb_stream.CarryRequest(calls=[create_call(0), create_call(0)])
+    stream = CallStreamServiceStub(service.channel).Carry(silence_after(twice), timeout=10)
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await carry(service, create_call(0), create_call(0))
+        _ = [message async for message in stream]
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert len(await emulator.requests("sessions.create")) == 1
 
@@ -302,7 +305,7 @@ async def test_an_id_that_is_in_use_ends_the_stream(
 async def test_bytes_that_are_no_message_end_the_stream(service: SessionService) -> None:
     method = "/chatkit.v1.CallStreamService/Carry"
     open_stream: Any = service.channel.stream_stream(method)
-    stream = open_stream(iter([b"\xff\xff"]), timeout=10)
+    stream = open_stream(silence_after(b"\xff\xff"), timeout=10)
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         _ = [message async for message in stream]
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -366,7 +369,7 @@ async def test_without_a_token_nothing_is_carried(emulator: Emulator, tmp_path: 
     )
     async with open_session_service(settings) as service:
         with refused("UNAUTHENTICATED"):
-            async for _ in CallStreamServiceStub(service.channel).Carry(silence()):
+            async for _ in CallStreamServiceStub(service.channel).Carry(silence_after()):
                 raise AssertionError("it was answered")
         # Nor does a token of a call's own, on a stream of somebody else's, change who calls.
         sent = (("authorization", "Bearer the-token-of-the-gateway"),)
