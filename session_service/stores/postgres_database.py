@@ -124,7 +124,7 @@ class PostgresDatabase:
         self._batches: dict[Kind[Any, Any], Batches] = {}
         for kinds in groups:
             self._batches.update(dict.fromkeys(kinds, Batches(self._transaction, kinds)))
-        self._unlogged = Batches(self._statement, unlogged)
+        self._batches.update(dict.fromkeys(unlogged, Batches(self._statement, unlogged)))
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
@@ -142,15 +142,13 @@ class PostgresDatabase:
             return await db.fetch(sql, *parameters)
 
     async def batch(self, kind: Kind[Row, T], row: Row) -> T:
-        """Writes a row together with all that wait meanwhile; durable when it returns."""
+        """Writes a row together with all that wait meanwhile; durable when it returns.
+
+        One that is unlogged waits neither for a disk nor for those who do, and is perhaps written
+        twice.
+        """
         with _driver_errors():
             result: T = await self._batches[kind].write(kind, row)
-            return result
-
-    async def batch_unlogged(self, kind: Kind[Row, T], row: Row) -> T:
-        """As `batch`, but waits for no disk, nor for those who do; perhaps done twice."""
-        with _driver_errors():
-            result: T = await self._unlogged.write(kind, row)
             return result
 
     async def write(
@@ -175,7 +173,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Finishes what has begun."""
-        await asyncio.gather(*(one.close() for one in (*self._batches.values(), self._unlogged)))
+        await asyncio.gather(*(one.close() for one in self._batches.values()))
         await asyncio.gather(*self._writes, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -302,11 +300,8 @@ def _driver_errors() -> Iterator[None]:
 def _cannot_open() -> Iterator[None]:
     try:
         yield
-    except (
-        *DRIVER_ERRORS,
-        ValueError,
-        OverflowError,
-    ) as error:  # a wrong option or port in the address
+    # The last two are of a wrong option or port in the address.
+    except (*DRIVER_ERRORS, ValueError, OverflowError) as error:
         raise CannotOpenStore(description(error)) from error
 
 

@@ -88,7 +88,7 @@ class PostgresRateLimit:
         if loop.time() >= self._forget_at:
             self._forget_at = loop.time() + WINDOW_SECONDS
             await self._database.fetch(FORGET_IDLE)
-        wait = await self._database.batch_unlogged(admit, (self._name, key, self._per_minute))
+        wait = await self._database.batch(admit, (self._name, key, self._per_minute))
         if wait:
             self._window.fill(key, loop.time() + wait)
             raise RateLimited(retry_after_seconds=wait)

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -24,38 +24,26 @@ def running_peers(
     directory: Path, upstream_port: int
 ) -> Sequence[AbstractAsyncContextManager[Contestant]]:
     """Returns those that are asked for sessions, without Node where there is none."""
-    peers = [
-        _running_fastapi(OFFICIAL, "create_official_app", directory, upstream_port),
-        _running_fastapi(FASTAPI, "create_app", directory, upstream_port),
-    ]
-    node = shutil.which("node")
-    if node:
-        peers.append(_running_node(node, directory, upstream_port))
-    return peers
+    commands = {OFFICIAL: _fastapi("create_official_app"), FASTAPI: _fastapi("create_app")}
+    if node := shutil.which("node"):
+        script = str(Path(__file__).with_name("peer_node.js"))
+        commands[NODE] = lambda port: (node, script, str(port), str(_WORKERS))
+    return [_running(name, command, directory, upstream_port) for name, command in commands.items()]
+
+
+def _fastapi(factory: str) -> Callable[[int], Sequence[str]]:
+    return lambda port: _uvicorn(f"tests.bench.peer_fastapi:{factory}", port, _WORKERS)
 
 
 @contextlib.asynccontextmanager
-async def _running_fastapi(
-    name: str, factory: str, directory: Path, upstream_port: int
+async def _running(
+    name: str, command: Callable[[int], Sequence[str]], directory: Path, upstream_port: int
 ) -> AsyncIterator[Contestant]:
     port = free_port()
-    command = _uvicorn(f"tests.bench.peer_fastapi:{factory}", port, _WORKERS)
     async with processes.running(
-        name, command, port, _settings(upstream_port), directory
+        name, command(port), port, _settings(upstream_port), directory
     ) as process:
         yield Contestant(name, port, [process], create_requests())
-
-
-@contextlib.asynccontextmanager
-async def _running_node(
-    node: str, directory: Path, upstream_port: int
-) -> AsyncIterator[Contestant]:
-    port = free_port()
-    command = [node, str(Path(__file__).with_name("peer_node.js")), str(port), str(_WORKERS)]
-    async with processes.running(
-        NODE, command, port, _settings(upstream_port), directory
-    ) as process:
-        yield Contestant(NODE, port, [process], create_requests())
 
 
 @contextlib.asynccontextmanager

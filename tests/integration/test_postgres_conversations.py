@@ -26,7 +26,7 @@ from tests.integration.store_values import (
     secret_hash,
     turn,
 )
-from tests.postgres_support import PostgresServer, connected
+from tests.postgres_support import connected
 
 SMALL, LARGE = 100, 20_000
 MANY_PAGES = 100
@@ -36,11 +36,6 @@ FEW_PAGES = 60
 
 Statement = tuple[str, tuple[Any, ...]]
 Database = asyncpg.Connection
-
-
-@pytest.fixture
-async def url(postgres: PostgresServer) -> str:
-    return await postgres.clean_database()
 
 
 @pytest.fixture

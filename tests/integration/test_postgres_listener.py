@@ -12,7 +12,7 @@ from session_service.stores.deletions import Deletion, Kind
 from session_service.stores.postgres import PostgresStore, open_postgres_store
 from tests.integration.store_contract_self_hosted import never
 from tests.integration.store_values import NOON, add
-from tests.postgres_support import Network, PostgresServer, connected, network_to
+from tests.postgres_support import Network, connected, network_to
 from tests.support import eventually
 
 END_LISTENERS = (
@@ -20,11 +20,6 @@ END_LISTENERS = (
     " WHERE datname = current_database() AND query ~ 'LISTEN|advisory|backend_start|SELECT 1$'"
     " AND pid <> pg_backend_pid()"
 )
-
-
-@pytest.fixture
-async def url(postgres: PostgresServer) -> str:
-    return await postgres.clean_database()
 
 
 @pytest.fixture

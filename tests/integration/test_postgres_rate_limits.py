@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,6 @@ from tests.postgres_support import PostgresServer, connected, waits
 from tests.support import Emulator, open_session_service, refused, settings_for
 
 SHIFT = "UPDATE rate_limits SET times_ms = ARRAY(SELECT t - $1 FROM unnest(times_ms) AS t)"
-
-
-@pytest.fixture
-async def url(postgres: PostgresServer) -> str:
-    return await postgres.clean_database()
-
-
-@pytest.fixture
-async def replicas(url: str) -> AsyncIterator[list[PostgresStore]]:
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(open_postgres_store(url)) for _ in range(3)]
 
 
 async def pass_by(url: str, seconds: float) -> None:
@@ -148,7 +136,7 @@ async def test_a_flood_of_one_user_does_not_reach_the_database(
     async def is_asked(*_: object) -> object:
         raise AssertionError
 
-    monkeypatch.setattr(PostgresDatabase, "batch_unlogged", is_asked)
+    monkeypatch.setattr(PostgresDatabase, "batch", is_asked)
     for limit in (one, other):
         assert await refusals(limit, *["7"] * 1000) == 1000
 

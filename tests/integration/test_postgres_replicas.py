@@ -3,15 +3,11 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-
-import pytest
 
 from session_service.errors import Unavailable
 from session_service.stores.base import DuplicateSession, Session, Totals
 from session_service.stores.conversations import Item
-from session_service.stores.postgres import PostgresStore, open_postgres_store
+from session_service.stores.postgres import PostgresStore
 from tests.integration.store_contract_self_hosted import DeleteUserContract
 from tests.integration.store_values import (
     LIFETIME,
@@ -28,18 +24,6 @@ from tests.integration.store_values import (
 )
 from tests.integration.test_postgres_store import check_counters
 from tests.postgres_support import PostgresServer, connected
-
-
-@pytest.fixture
-async def url(postgres: PostgresServer) -> str:
-    return await postgres.clean_database()
-
-
-@pytest.fixture
-async def replicas(url: str) -> AsyncIterator[list[PostgresStore]]:
-    """Three stores on one database, as three session services have them."""
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(open_postgres_store(url)) for _ in range(3)]
 
 
 async def test_replicas_count_together(

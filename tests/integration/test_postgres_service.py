@@ -19,11 +19,6 @@ from tests.support import Emulator, open_session_service, refused, settings_for
 PASSWORD = "s3cr3t-word"
 
 
-@pytest.fixture
-async def url(postgres: PostgresServer) -> str:
-    return await postgres.clean_database()
-
-
 async def test_two_services_know_the_same_sessions(
     emulator: Emulator, url: str, tmp_path: Path
 ) -> None:

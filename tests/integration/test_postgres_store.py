@@ -52,11 +52,6 @@ asyncio.run(main())
 
 
 @pytest.fixture
-async def url(postgres: PostgresServer) -> str:
-    return await postgres.clean_database()
-
-
-@pytest.fixture
 async def store(url: str) -> AsyncIterator[PostgresStore]:
     async with open_postgres_store(url) as opened:
         yield opened

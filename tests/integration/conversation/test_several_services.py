@@ -26,7 +26,7 @@ from tests.integration.conversation.chat import (
 from tests.integration.store_values import everything
 from tests.integration.test_postgres_conversations import rows_by_table
 from tests.integration.test_postgres_listener import END_LISTENERS
-from tests.postgres_support import Network, PostgresServer, connected, network_to
+from tests.postgres_support import Network, connected, network_to
 from tests.support import Emulator, eventually, open_session_service, refused
 
 MakeSettings = Callable[..., Settings]
@@ -56,11 +56,6 @@ class Services:
             return bool((await self.emulator.requests("responses.create"))[-1]["left_early"])
 
         await eventually(has_stopped)
-
-
-@pytest.fixture
-async def url(postgres: PostgresServer) -> str:
-    return await postgres.clean_database()
 
 
 @pytest.fixture
