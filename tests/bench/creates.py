@@ -82,7 +82,7 @@ def _goals(runs: Sequence[Run], many: int) -> Sequence[Goal]:
 def _bounds(runs: Sequence[Run], many: int) -> Sequence[Goal]:
     """CPU time hardly depends on what else the machine does; rates catch what only waits."""
     most_cpu = ((OFFICIAL, 0.1), (FASTAPI, 0.6))
-    least_rate = ((OFFICIAL, 6.0), (FASTAPI, 1.0))
+    least_rate = ((OFFICIAL, 5.0), (FASTAPI, 0.8))
     return [
         *(
             Goal(
