@@ -24,6 +24,10 @@ run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without O
 test: .venv/development .venv/browser ## Run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+.PHONY: test-failed
+test-failed: .venv/development ## Run what failed in the last `make test` once more, one at a time
+	@$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+
 .PHONY: bench
 bench: .venv/development ## Measure beside what one would use instead (ARGS=--quick, --full, "--only streams")
 	@$(BIN)/python -m tests.bench $(ARGS)

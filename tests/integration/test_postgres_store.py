@@ -1,6 +1,7 @@
 """The PostgreSQL store: the contract of all stores, and what a server and replicas add to it."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -261,10 +262,11 @@ async def test_a_transaction_that_was_left_open_does_not_stop_the_others(
     monkeypatch.setitem(postgres_database._TIMEOUTS, "idle_in_transaction_session_timeout", "200ms")
     async with open_postgres_store(url) as frozen, open_postgres_store(url) as store:
         await add(store, "a")
-        async with frozen._database._connection() as db:
-            await db.execute("BEGIN")
-            await db.execute("UPDATE totals SET sessions = 99 WHERE scope = ''")
-            await add(store, "b")
+        with contextlib.suppress(*postgres_database.DRIVER_ERRORS):  # as PostgreSQL cuts it off
+            async with frozen._database._connection() as db:
+                await db.execute("BEGIN")
+                await db.execute("UPDATE totals SET sessions = 99 WHERE scope = ''")
+                await add(store, "b")
         assert (await everything(store, None)).totals.sessions == 2
         await add(frozen, "c")
 
