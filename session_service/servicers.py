@@ -4,6 +4,7 @@ import asyncio
 import base64
 import math
 import re
+from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 import grpc
@@ -84,6 +85,15 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
             sessions=[_message(session) for session in page],
             next_page_token=_page_token(following),
         )
+
+    async def WatchStats(
+        self, request: pb.WatchStatsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchStatsResponse]:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        yield pb.WatchStatsResponse()
+
+    async def Diagnose(self, request: pb.DiagnoseRequest, context: Context) -> pb.DiagnoseResponse:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not yet")
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
         stats = await statistics(
