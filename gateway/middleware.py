@@ -35,6 +35,10 @@ _MAX_LOGGED_PATH = 512
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"))
 
+_ALLOWED_HEADERS = ("authorization", "content-type", "x-request-id")
+_TRACE_HEADERS = ("traceparent", "tracestate")
+"""What a page sends whose own spans are to be part of the trace."""
+
 _LOGGED_HOPS = ("rpc", "upstream", "store")
 
 log = structlog.get_logger()
@@ -113,7 +117,7 @@ class CORS(CORSMiddleware):
             app,
             allow_origins=allow_origins,
             allow_methods=("GET", "POST", "DELETE"),
-            allow_headers=("authorization", "content-type", "x-request-id"),
+            allow_headers=_ALLOWED_HEADERS + (_TRACE_HEADERS if hops.is_traced() else ()),
             expose_headers=("X-Request-Id", "Retry-After"),
         )
         if self.allow_all_origins:

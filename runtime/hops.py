@@ -193,6 +193,11 @@ def observing(observe: Callable[[Hop], None]) -> Iterator[None]:
         _observers.remove(observe)
 
 
+def is_traced() -> bool:
+    """Tells whether spans are opened at all."""
+    return bool(_tracers)
+
+
 @contextlib.contextmanager
 def tracing(tracer: Tracer) -> Iterator[None]:
     """Opens a span for every hop of this process that begins within the block."""

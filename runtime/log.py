@@ -16,6 +16,7 @@ from typing import Any, Literal, TextIO
 import orjson
 import structlog
 
+from runtime import hops
 from runtime.redaction import redactor
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -111,6 +112,9 @@ def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
         event["request_id"] = current
     if name := caller.get(None):
         event["caller"] = name
+    if (hop := hops.current()) is not None and hop.span is not None:
+        event["trace_id"] = hop.span.trace_id
+        event["span_id"] = hop.span.span_id
     return event
 
 
