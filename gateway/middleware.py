@@ -39,8 +39,6 @@ _ALLOWED_HEADERS = ("authorization", "content-type", "x-request-id")
 _TRACE_HEADERS = ("traceparent", "tracestate")
 """What a page sends whose own spans are to be part of the trace."""
 
-_LOGGED_HOPS = ("rpc", "upstream", "store")
-
 log = structlog.get_logger()
 
 
@@ -101,11 +99,7 @@ class RequestContext:
                     status=status,
                     **({"reason": hop.error} if hop.error else {}),
                     duration_ms=round(hop.elapsed * 1000, 1),
-                    **{
-                        f"{name}_ms": round(hop.timings[name] * 1000, 1)
-                        for name in _LOGGED_HOPS
-                        if name in hop.timings
-                    },
+                    **hop.waits("rpc", "upstream", "store"),
                 )
 
 
