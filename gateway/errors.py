@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -105,6 +106,9 @@ _OUR_TOKEN = "service_token"
 
 _UNAVAILABLE_RETRY_SECONDS = 1.0
 
+failure: ContextVar[str | None] = ContextVar("failure")
+"""The reason that the current request failed with; set where it begins and where it fails."""
+
 log = structlog.get_logger()
 
 
@@ -167,7 +171,8 @@ def from_conversation_rpc(error: grpc.aio.AioRpcError) -> APIError:
 
 
 def error_response(error: APIError, request_id: str, language: Language) -> Response:
-    """Returns the envelope of a failure."""
+    """Returns the envelope of a failure, which is then the current request's."""
+    failure.set(error.reason)
     text = text_of(error.reason, error.detail, language)
     body = {
         "success": False,

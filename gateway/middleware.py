@@ -9,11 +9,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import APIError, error_response
+from gateway.errors import APIError, error_response, failure
 from gateway.http_protocol import BODY_LATE, CANCELLED, CLIENT_GONE
+from gateway.metrics import GatewayMetrics
 from gateway.security_headers import secure
 from gateway.texts import language_of
 from runtime import log as logs
+from runtime.metrics import METRICS_PATH
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CHAT_BODY_BYTES = 512 * 1024
@@ -26,7 +28,7 @@ CLIENT_GONE_STATUS = 499
 _CHAT_PATH = "/api/chatkit"
 _ATTACHMENTS_PATH = "/api/chatkit/attachments"
 
-_QUIET_PATHS = frozenset(("/healthz", "/readyz"))
+_QUIET_PATHS = frozenset(("/healthz", "/readyz", METRICS_PATH))
 """Asked every few seconds by whoever runs us, who also keeps the answers."""
 
 _MAX_LOGGED_PATH = 512
@@ -38,14 +40,17 @@ log = structlog.get_logger()
 class RequestContext:
     """Outermost: names the request, logs it, secures its answer, and answers for crashes."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        failure.set(None)
+        self._metrics.active_requests += 1
         request_id = logs.begin_request(Headers(scope=scope).get("x-request-id"))
         status = CLIENT_GONE_STATUS
 
@@ -64,6 +69,9 @@ class RequestContext:
             # Starlette has answered with our 500 by now, and raises so that a server can log it.
             log.exception("defect", path=_path(scope))
         finally:
+            self._metrics.active_requests -= 1
+            if reason := failure.get():
+                self._metrics.count_error(reason)
             (log.debug if scope["path"] in _QUIET_PATHS else log.info)(
                 "request",
                 method=scope["method"],

@@ -11,7 +11,7 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.errors import RETRYABLE, APIError, from_conversation_rpc
+from gateway.errors import RETRYABLE, APIError, failure, from_conversation_rpc
 from gateway.http_protocol import CANCELLED
 from gateway.texts import Language, chat_message
 from protos.chatkit.v1 import conversation_service_pb2 as pb
@@ -83,6 +83,7 @@ class ChatAnswer:
 
     def _error_event(self, error: APIError) -> bytes:
         log.warning("answer broken off", reason=error.reason)
+        failure.set(error.reason)
         event = {
             "type": "error",
             "code": "custom",

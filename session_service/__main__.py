@@ -74,6 +74,8 @@ def main() -> None:
         key = settings.openai_api_key
         secrets = [key.get_secret_value().strip()] if key else []
         secrets += [split_token(entry)[1] for entry in settings.session_service_token]
+        if settings.metrics_token:
+            secrets.append(settings.metrics_token.get_secret_value())
         logs.configure(settings.log_level, settings.log_format, secrets)
         raise_open_files_limit()
         uvloop.run(run(settings, stop))

@@ -74,19 +74,35 @@ _BUILD = {
 }
 
 
+def _nobody_counts(_: str) -> None:
+    pass
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the calls of chatkit.v1, of all four kinds.
 
     Others pass untouched, health for everybody and reflection for known callers.
     """
 
-    def __init__(self, admission: Admission, callers: Callers = ANYBODY) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        callers: Callers = ANYBODY,
+        count_error: Callable[[str], None] = _nobody_counts,
+    ) -> None:
+        """`count_error` is told the reason of each call that fails."""
+        self._count_error = count_error
         self._admission = admission
         self._callers = callers
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._limits: set[asyncio.Timeout] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls of chatkit.v1 have no outcome yet."""
+        return self._in_flight
 
     def cut(self) -> None:
         """Ends all calls in flight as UNAVAILABLE: gRPC itself would end them without a reason."""
@@ -197,6 +213,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             )
         finally:
             self._leave()
+            if outcome not in ("OK", "CANCELLED"):
+                self._count_error(outcome)
             duration_ms = round((time.perf_counter() - started) * 1000, 1)
             log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms, **said)
         await context.abort(
