@@ -57,6 +57,7 @@ class Hop:
         "attributes",
         "began",
         "error",
+        "is_traced",
         "name",
         "operation",
         "parent",
@@ -72,6 +73,7 @@ class Hop:
         attributes: dict[str, Attribute] | None = None,
         *,
         carrier: Carrier = _NOTHING,
+        is_traced: bool = True,
     ) -> None:
         """`operation` is one of a few, such as a method or a route; `attributes` are named as in
         OpenTelemetry's semantic conventions, and none is a secret or a text of a user."""
@@ -83,6 +85,8 @@ class Hop:
         self.seconds = 0.0
         """What it took, once it is left."""
         self.span: Span | None = None
+        self.is_traced = is_traced
+        """Whether it is worth a span: health checks are not."""
         self._carrier = carrier
         self._told: Mapping[str, float] = {}
 
@@ -92,7 +96,7 @@ class Hop:
         """Seconds by name of hop, of all hops of this request so far; what the service says of
         its own is among them."""
         _current.set(self)
-        if _tracers:
+        if _tracers and self.is_traced:
             self.span = _tracers[-1](self, self._carrier)
         self.began = self._unnoted_since = time.perf_counter()
         return self
@@ -106,7 +110,7 @@ class Hop:
         self.note()
         self.seconds = self._unnoted_since - self.began
         if error is not None and self.error is None:
-            self.error = _reason(error)
+            self.error = reason_of(error)
         # Not by a token: who closes a generator may do so in another context.
         _current.set(self.parent)
         if self.span is not None:
@@ -199,7 +203,8 @@ def tracing(tracer: Tracer) -> Iterator[None]:
         _tracers.remove(tracer)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Returns what traces and metrics call a failure: nothing of what it says."""
     if isinstance(error, asyncio.CancelledError):
         return "CANCELLED"
     reason = getattr(error, "reason", None)
