@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -12,6 +11,7 @@ from starlette.responses import Response
 
 from gateway.texts import Language, text_of
 from protos.chatkit.v1.errors import details_of
+from runtime import hops
 
 STATUS_CODES = {
     "UNAUTHENTICATED": 401,
@@ -106,9 +106,6 @@ _OUR_TOKEN = "service_token"
 
 _UNAVAILABLE_RETRY_SECONDS = 1.0
 
-failure: ContextVar[str | None] = ContextVar("failure")
-"""The reason that the current request failed with; set where it begins and where it fails."""
-
 log = structlog.get_logger()
 
 
@@ -171,8 +168,8 @@ def from_conversation_rpc(error: grpc.aio.AioRpcError) -> APIError:
 
 
 def error_response(error: APIError, request_id: str, language: Language) -> Response:
-    """Returns the envelope of a failure, which is then the current request's."""
-    failure.set(error.reason)
+    """Returns the envelope of a failure, of which the current hop takes note."""
+    hops.fail(error.reason)
     text = text_of(error.reason, error.detail, language)
     body = {
         "success": False,

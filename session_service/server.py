@@ -145,7 +145,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         admission = Admission(_MOST_DELAY_SECONDS)
         metrics = ServiceMetrics(admission, settings.chatkit_mode, today)
         await stack.enter_async_context(watching(admission, observe_lag=metrics.observe_lag))
-        calls = CallInterceptor(admission, _callers(settings), metrics.count_error)
+        calls = CallInterceptor(admission, _callers(settings))
         server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
         servicer = SessionServicer(sessions, store, settings.chatkit_timeout_seconds)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
