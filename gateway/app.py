@@ -28,6 +28,7 @@ from protos.chatkit.v1 import conversation_service_pb2_grpc, session_service_pb2
 from runtime import log as logs
 from runtime.admission import Admission
 from runtime.event_loop import watching
+from runtime.hops import observing
 from runtime.metrics import Exposition
 
 
@@ -44,6 +45,7 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with (
+            contextlib.AsyncExitStack() as stack,
             open_replicas(settings) as replicas,
             open_key_set(settings.jwt_jwks_url) as keys,
             probing(replicas.channel, admission) as probe,
@@ -51,6 +53,7 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
         ):
             shedding = await open_shedding(admission, settings.cors_allow_origins, with_cors)
             metrics.watch(replicas, shedding)
+            stack.enter_context(observing(metrics.observe))
             yield State(
                 authenticator=Authenticator(
                     secret=settings.jwt_secret,

@@ -1,12 +1,27 @@
 """What the gateway tells Prometheus; `runtime.metrics` has what both processes tell."""
 
 import functools
+from collections.abc import Mapping
 
 from gateway.errors import HTTP_STATUS_CODES, STATUS_CODES
 from gateway.replicas import Replicas
 from gateway.shedding import Shedding
 from runtime.admission import Admission
-from runtime.metrics import ProcessMetrics
+from runtime.hops import Hop, Name
+from runtime.metrics import METRICS_PATH, OTHER, HopMetric, ProcessMetrics
+
+HOP_METRICS: Mapping[Name, HopMetric] = {
+    "gateway": HopMetric(
+        "http_server_request_duration_seconds",
+        "Requests until the end of their answer, streamed ones too.",
+        ("http.request.method", "http.route", "http.response.status_code"),
+    ),
+    "rpc": HopMetric(
+        "rpc_client_call_duration_seconds",
+        "Calls of the session service, with their wait for it.",
+        ("rpc.method",),
+    ),
+}
 
 STREAM_STATES = ("answers", "silent", "away")
 """Of session services: all calls go to those that answer."""
@@ -16,7 +31,8 @@ class GatewayMetrics(ProcessMetrics):
     """Made before the gateway is opened; `watch` once it is."""
 
     def __init__(self, admission: Admission) -> None:
-        super().__init__("gateway", (*STATUS_CODES, *HTTP_STATUS_CODES), admission)
+        reasons = (*STATUS_CODES, *HTTP_STATUS_CODES)
+        super().__init__("gateway", reasons, admission, HOP_METRICS)
         self.active_requests = 0
         self.gauge(
             "http_server_active_requests", "Requests that have no whole answer yet."
@@ -31,6 +47,13 @@ class GatewayMetrics(ProcessMetrics):
         self._queue = self.gauge(
             "chatkit_call_stream_queue_length", "Calls that wait to be written to a stream."
         )
+
+    def observe(self, hop: Hop) -> None:
+        if hop.name == "gateway":
+            route = hop.attributes.setdefault("http.route", OTHER)
+            if route == METRICS_PATH:  # who reads us is no part of what is read
+                return
+        super().observe(hop)
 
     def watch(self, replicas: Replicas, shedding: Shedding) -> None:
         """Reads the rest from these, whenever somebody asks."""

@@ -94,7 +94,7 @@ class RequestContext:
                     hop.attributes["http.route"] = route.path
                 hop.attributes["http.response.status_code"] = status
                 if status == CLIENT_GONE_STATUS:
-                    hop.error = "CANCELLED"
+                    hop.error = hops.CANCELLED
                 (log.debug if is_quiet else log.info)(
                     "request",
                     method=method,

@@ -6,7 +6,7 @@ tables of ours alone, so that nobody can make their number grow.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -24,8 +24,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from pydantic import SecretStr
 
-from runtime import VERSION
+from runtime import VERSION, hops
 from runtime.admission import Admission
+from runtime.hops import Hop
 from runtime.transport import is_loopback
 
 METRICS_PATH = "/metrics"
@@ -38,31 +39,61 @@ DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
-class Durations:
-    """A histogram of seconds. What its labels lead to is looked up once: that costs most."""
+@dataclass(frozen=True, slots=True)
+class HopMetric:
+    """The histogram of one kind of hop."""
+
+    name: str
+    help_text: str
+    attributes: tuple[str, ...] = ()
+    """Of the hop, by OpenTelemetry's names; each is a label with underscores for dots."""
+
+
+class HopDurations:
+    """Observes hops. What labels lead to is looked up once, as that costs most."""
 
     def __init__(
-        self, registry: CollectorRegistry, name: str, help_text: str, labels: Sequence[str]
+        self, registry: CollectorRegistry, metric: HopMetric, reasons: frozenset[str]
     ) -> None:
+        self._attributes = metric.attributes
+        self._reasons = reasons
+        labels = (*(name.replace(".", "_") for name in metric.attributes), "error_type")
         self._histogram = Histogram(
-            name, help_text, labels, registry=registry, buckets=DURATION_BUCKETS
+            metric.name, metric.help_text, labels, registry=registry, buckets=DURATION_BUCKETS
         )
-        self._children: dict[tuple[str, ...], Histogram] = {}
+        self._children: dict[tuple[object, ...], Histogram] = {}
 
-    def observe(self, seconds: float, *values: str) -> None:
+    def observe(self, hop: Hop) -> None:
+        values: tuple[object, ...] = (*map(hop.attributes.get, self._attributes), hop.error)
         child = self._children.get(values)
         if child is None:
-            child = self._children[values] = self._histogram.labels(*values)
-        child.observe(seconds)
+            # To Prometheus, an empty label is one that is not there.
+            known = ("" if value is None else str(value) for value in values[:-1])
+            child = self._histogram.labels(*known, self._error_type(hop.error))
+            self._children[values] = child
+        child.observe(hop.seconds)
+
+    def _error_type(self, error: str | None) -> str:
+        if error is None:
+            return ""
+        return error if error in self._reasons else OTHER
 
 
 class ProcessMetrics:
     """What every process tells: of itself, how late it is, what it refuses, what fails."""
 
     def __init__(
-        self, process: str, reasons: Iterable[str], admission: Admission, **facts: str
+        self,
+        process: str,
+        reasons: Iterable[str],
+        admission: Admission,
+        hop_metrics: Mapping[hops.Name, HopMetric],
+        **facts: str,
     ) -> None:
-        """`reasons` are all that something fails with; the `facts` go into the build info."""
+        """`reasons` are all that something fails with; the `facts` go into the build info.
+
+        The first of `hop_metrics` is of the hop that is all of a request: its errors are counted.
+        """
         # Else each has a second series that nobody asks for. The function has no types.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
@@ -96,12 +127,23 @@ class ProcessMetrics:
             registry=self.registry,
         )
         self._errors = {reason: errors.labels(reason) for reason in (*reasons, OTHER)}
+        known = frozenset((*self._errors, hops.CANCELLED))
+        self._hops = {
+            name: HopDurations(self.registry, metric, known) for name, metric in hop_metrics.items()
+        }
+        self._outermost = next(iter(hop_metrics))
 
     def gauge(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(name, help_text, labels, registry=self.registry)
 
-    def count_error(self, reason: str) -> None:
-        (self._errors.get(reason) or self._errors[OTHER]).inc()
+    def observe(self, hop: Hop) -> None:
+        """Counts a hop of this process that is over."""
+        durations = self._hops.get(hop.name)
+        if durations is None:
+            return
+        durations.observe(hop)
+        if hop.error and hop.name == self._outermost and hop.error != hops.CANCELLED:
+            (self._errors.get(hop.error) or self._errors[OTHER]).inc()
 
 
 class ReadCounter(Collector):

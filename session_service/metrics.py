@@ -6,13 +6,14 @@ counted, they all tell alike: of that there is a maximum over processes, and no 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from runtime.admission import Admission
-from runtime.metrics import ProcessMetrics, ReadCounter
+from runtime.hops import Name
+from runtime.metrics import HopMetric, ProcessMetrics, ReadCounter
 from session_service.agent_builder import Today, days_left
 from session_service.call_stream import CallStreamServicer
 from session_service.circuit import Circuit
@@ -29,11 +30,30 @@ _PATIENCE_SECONDS = 2.0
 """For the store: Prometheus waits 10 s, and wants to be told when the store hangs."""
 
 
+HOP_METRICS: Mapping[Name, HopMetric] = {
+    "service": HopMetric(
+        "rpc_server_call_duration_seconds",
+        "Calls until the end of their answer, streamed ones too.",
+        ("rpc.method",),
+    ),
+    "upstream": HopMetric(
+        "http_client_request_duration_seconds",
+        "Calls of OpenAI with their retries; the status is that of the last attempt.",
+        ("http.request.method", "url.template", "http.response.status_code"),
+    ),
+    "store": HopMetric(
+        "db_client_operation_duration_seconds",
+        "Reads and writes with their wait for connection, disk and those before them.",
+        ("db.system.name", "db.operation.name"),
+    ),
+}
+
+
 class ServiceMetrics(ProcessMetrics):
     """Made before the service is wired together; `watch` once it is."""
 
     def __init__(self, admission: Admission, mode: Mode, today: Today) -> None:
-        super().__init__("session_service", STATUS_CODES, admission, mode=mode)
+        super().__init__("session_service", STATUS_CODES, admission, HOP_METRICS, mode=mode)
         self._calls = self.gauge("rpc_server_active_calls", "Calls that have no outcome yet.")
         self._carried = self.gauge(
             "chatkit_call_stream_calls", "Calls on streams that have no outcome yet."

@@ -25,6 +25,7 @@ from protos.chatkit.v1 import (
 from runtime import tls
 from runtime.admission import TARGET_SECONDS, Admission
 from runtime.event_loop import watching
+from runtime.hops import observing
 from runtime.metrics import Exposition
 from runtime.redaction import redactor
 from runtime.transport import split_token
@@ -144,6 +145,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         health = health_aio.HealthServicer()
         admission = Admission(_MOST_DELAY_SECONDS)
         metrics = ServiceMetrics(admission, settings.chatkit_mode, today)
+        stack.enter_context(observing(metrics.observe))
         await stack.enter_async_context(watching(admission, observe_lag=metrics.observe_lag))
         calls = CallInterceptor(admission, _callers(settings))
         server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
@@ -278,7 +280,7 @@ async def _expose(
             log.warning("no metrics: their port is in use", address=address, remedy=remedy)
             return None
         # asyncio's words repeat the address; of a name that leads nowhere there are no others.
-        cause = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise CannotStart(f"cannot listen on {address}: {cause}; {remedy}") from error
 
 
