@@ -13,7 +13,7 @@ from runtime.signals import StopRequest, stop_request
 from runtime.transport import split_token
 from session_service import agent_builder
 from session_service.config import Settings, load_settings
-from session_service.server import CannotStart, serve
+from session_service.server import METRICS_REMEDY, CannotStart, serve
 
 
 async def run(settings: Settings, stop: StopRequest) -> None:
@@ -35,6 +35,9 @@ async def run(settings: Settings, stop: StopRequest) -> None:
                 database=settings.database_url,
                 **_who_may_call(settings),
             )
+            address = settings.session_service_metrics_listen
+            if address and server.metrics_port is None:
+                log.warning("no metrics: port in use", address=address, remedy=METRICS_REMEDY)
             if settings.chatkit_mode == "hosted" and not _is_emulator(settings):
                 agent_builder.announce(agent_builder.utc_today())
             await stop.wait()

@@ -69,6 +69,8 @@ _MOST_DELAY_SECONDS = 2.5 * TARGET_SECONDS
 LIVENESS = "liveness"
 """Whose health is that of the process alone: to restart it heals no database."""
 
+METRICS_REMEDY = "choose another with SESSION_SERVICE_METRICS_LISTEN, or off"
+
 _NAMES = (
     session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
     call_stream_service_pb2.DESCRIPTOR.services_by_name["CallStreamService"].full_name,
@@ -275,13 +277,11 @@ async def _expose(
     try:
         return await stack.enter_async_context(open_exposition(exposition, address))
     except OSError as error:
-        remedy = "choose another with SESSION_SERVICE_METRICS_LISTEN, or off"
         if "session_service_metrics_listen" not in settings.model_fields_set:
-            log.warning("no metrics: their port is in use", address=address, remedy=remedy)
-            return None
+            return None  # and `__main__` says so
         # asyncio's words repeat the address; of a name that leads nowhere there are no others.
         cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise CannotStart(f"cannot listen on {address}: {cause}; {remedy}") from error
+        raise CannotStart(f"cannot listen on {address}: {cause}; {METRICS_REMEDY}") from error
 
 
 def _check_address(host: str, port: int) -> None:
