@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from runtime.admission import Admission
 from runtime.hops import Name
 from runtime.metrics import HopMetric, ProcessMetrics, ReadCounter
-from session_service.agent_builder import Today, days_left
+from session_service.agent_builder import closing_timestamp
 from session_service.call_stream import CallStreamServicer
 from session_service.circuit import Circuit
 from session_service.errors import Unavailable
@@ -52,7 +52,7 @@ HOP_METRICS: Mapping[Name, HopMetric] = {
 class ServiceMetrics(ProcessMetrics):
     """Made before the service is wired together; `watch` once it is."""
 
-    def __init__(self, admission: Admission, mode: Mode, today: Today) -> None:
+    def __init__(self, admission: Admission, mode: Mode) -> None:
         super().__init__("session_service", STATUS_CODES, admission, HOP_METRICS, mode=mode)
         self._calls = self.gauge("rpc_server_active_calls", "Calls that have no outcome yet.")
         self._carried = self.gauge(
@@ -73,8 +73,9 @@ class ServiceMetrics(ProcessMetrics):
         )
         if mode == "hosted":
             self.gauge(
-                "chatkit_agent_builder_days_left", "Until OpenAI ends the workflows of hosted mode."
-            ).set_function(lambda: days_left(today()))
+                "chatkit_agent_builder_closing_timestamp_seconds",
+                "When OpenAI ends the workflows of hosted mode.",
+            ).set(closing_timestamp())
 
     def watch(
         self,

@@ -146,7 +146,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         )
         health = health_aio.HealthServicer()
         admission = Admission(_MOST_DELAY_SECONDS)
-        metrics = ServiceMetrics(admission, settings.chatkit_mode, today)
+        metrics = ServiceMetrics(admission, settings.chatkit_mode)
         stack.enter_context(observing(metrics.observe))
         await stack.enter_async_context(watching(admission, observe_lag=metrics.observe_lag))
         calls = CallInterceptor(admission, _callers(settings))
