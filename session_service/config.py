@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import NoDecode
 
 from runtime.settings import CommaSeparated, HostAndPort, ProcessSettings, load
@@ -18,6 +25,8 @@ from runtime.transport import (
     is_loopback,
 )
 from session_service.stores.base import Mode
+
+METRICS_OFF = "off"
 
 Tool = Literal["search", "file_upload", "code_interpreter"]
 
@@ -52,6 +61,10 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _unless_off(value: object) -> object:
+    return None if value == METRICS_OFF else value
+
+
 def _http_url(value: str) -> str:
     try:
         url = urlsplit(value)
@@ -80,6 +93,10 @@ class Settings(ProcessSettings):
     session_service_tls_client_ca: AuthoritiesFile | None = None
     """Whose certificates callers need; None is that they need none."""
     session_service_listen: HostAndPort = "127.0.0.1:50051"  # after what it depends on
+    session_service_metrics_listen: Annotated[HostAndPort | None, BeforeValidator(_unless_off)] = (
+        "127.0.0.1:9464"
+    )
+    """None, which is written `off`, as an empty value counts as absent, is nowhere."""
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///data/chatkit.db"
     chatkit_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
     chatkit_tools: Annotated[frozenset[Tool], NoDecode, CommaSeparated] = frozenset(

@@ -97,7 +97,7 @@ def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
 def test_operators_are_told_of_settings_and_reasons_that_exist() -> None:
     mentioned = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", read(OPERATIONS)))
     assert {"DATABASE_URL", "OPENAI_API_KEY", "UNAVAILABLE"} <= mentioned | REASONS
-    assert mentioned <= SETTINGS | REASONS | {"POSTGRES_PASSWORD"}
+    assert mentioned <= SETTINGS | REASONS | {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
 
 
 def test_every_event_that_operators_are_to_watch_is_logged() -> None:
