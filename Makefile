@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes
 PROTOS := $(wildcard protos/chatkit/v1/*.proto)
 SERVICES := $(filter %_service.proto,$(PROTOS))
-CODE := gateway session_service protos runtime tests run.py
+CODE := chatkit_client gateway session_service protos runtime tests run.py
 
 .DEFAULT_GOAL := help
 

@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 import pytest
 
-from session_service.stores import sqlite_database
+from session_service.stores import sqlite_database, sqlite_file
 from session_service.stores.base import Store
 from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
@@ -35,7 +35,7 @@ async def test_sqlite_looks_at_the_living_alone(
         steps += 1
         return 0
 
-    connect = sqlite_database.connect
+    connect = sqlite_file.connect
 
     def counting(path: str, busy_seconds: float) -> sqlite3.Connection:
         db = connect(path, busy_seconds)

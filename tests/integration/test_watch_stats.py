@@ -19,7 +19,7 @@ from runtime.admission import Admission
 from session_service import server, watching
 from session_service.servicers import read_stats
 from session_service.sessions import now_ms
-from session_service.stores import sqlite_database
+from session_service.stores import sqlite_database, sqlite_file
 from session_service.stores.postgres import open_postgres_store
 from session_service.stores.sqlite import open_sqlite_store
 from session_service.watching import Watching
@@ -55,7 +55,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         if "FROM totals" in statement:
             times.append(time.monotonic())
 
-    connect = sqlite_database.connect
+    connect = sqlite_file.connect
 
     def traced(path: str, busy_seconds: float) -> sqlite3.Connection:
         db = connect(path, busy_seconds)
@@ -200,7 +200,6 @@ async def told_end(call: Call) -> None:
     with refused("UNAVAILABLE") as refusal:
         while await call.read() is not grpc.aio.EOF:
             pass
-        await call
     assert refusal.details.retry_after_seconds
 
 
