@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes
 PROTOS := $(wildcard protos/chatkit/v1/*.proto)
 SERVICES := $(filter %_service.proto,$(PROTOS))
-CODE := gateway session_service protos runtime tests run.py
+CODE := chatkit_client gateway session_service protos runtime tests run.py
 
 .DEFAULT_GOAL := help
 
@@ -21,7 +21,7 @@ run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without O
 	@$(if $(MODE),CHATKIT_MODE='$(MODE)') $(BIN)/python run.py
 
 .PHONY: test
-test: .venv/development .venv/browser .venv/promtool ## Run all tests
+test: .venv/development .venv/browser .venv/node .venv/promtool ## Run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-failed
@@ -108,4 +108,8 @@ clean: ## Remove what was installed and generated; keeps data/
 
 .venv/promtool: .venv/development
 	@.ci/promtool
+	@touch $@
+
+.venv/node: .venv/development tests/node/package-lock.json
+	@.ci/node
 	@touch $@

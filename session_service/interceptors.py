@@ -57,6 +57,8 @@ STATUS_CODES = {
 REQUEST_ID_KEY = "x-request-id"
 _CARRIER = "/chatkit.v1.CallStreamService/Carry"
 """Not a call, but what calls come on, from known callers; each is wrapped by itself."""
+_WAITING = frozenset({"WatchStats"})
+"""Calls that next to always wait for something to happen: no work that could be too much."""
 _DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the session service"
 
 log = structlog.get_logger()
@@ -85,6 +87,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._admission = admission
         self._callers = callers
         self._in_flight = 0
+        self._waiting = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._limits: set[asyncio.Timeout] = set()
@@ -121,7 +124,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def admits(self) -> bool:
         """Tells whether to begin one more call; else it is to be ended with `refuse`."""
-        return self._admission.admits(self._in_flight)
+        return self._admission.admits(self._in_flight - self._waiting)
 
     def wrap(self, handler: Handler, method: str) -> Handler:
         """Returns a handler that does what this one does, with what is around every call."""
@@ -185,7 +188,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         outcome = "CANCELLED"
         said: dict[str, str] = {}
         status: grpc.Status | None = None
-        self._enter()
+        self._enter(_short(method))
         attributes: dict[str, hops.Attribute] = {"rpc.system.name": "grpc", "rpc.method": method}
         with Hop("service", method, attributes, carrier=sent) as hop:
             try:
@@ -206,7 +209,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
                 )
             finally:
-                self._leave()
+                self._leave(_short(method))
                 log.info(
                     "rpc",
                     method=_short(method),
@@ -238,12 +241,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise Unavailable from None
             raise
 
-    def _enter(self) -> None:
+    def _enter(self, method: str) -> None:
         self._in_flight += 1
+        self._waiting += method in _WAITING
         self._idle.clear()
 
-    def _leave(self) -> None:
+    def _leave(self, method: str) -> None:
         self._in_flight -= 1
+        self._waiting -= method in _WAITING
         if self._in_flight == 0:
             self._idle.set()
 

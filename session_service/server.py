@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import sqlite3
@@ -44,7 +45,7 @@ from session_service.openai_api import ChatKitAPI
 from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
 from session_service.readiness import Readiness
-from session_service.servicers import SessionServicer
+from session_service.servicers import SessionServicer, read_stats
 from session_service.sessions import Sessions
 from session_service.stores.base import CannotOpenStore, Store
 from session_service.stores.postgres import open_postgres_store
@@ -52,6 +53,7 @@ from session_service.stores.sqlite import open_sqlite_store
 from session_service.stores.sqlite_file import sqlite_remedy
 from session_service.streams import Streams
 from session_service.usage import UsageSync
+from session_service.watching import Watching
 
 if TYPE_CHECKING:
     from session_service.conversation_server import ConversationServer
@@ -94,6 +96,7 @@ class Server:
     _sessions: Sessions
     _cancellations: Cancellations
     _streams: Streams
+    _watching: Watching[session_service_pb2.GetStatsResponse]
 
     async def drain(self) -> None:
         """Takes no more calls and finishes those that have begun, for `GRACE_SECONDS` at most."""
@@ -101,6 +104,7 @@ class Server:
         stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS + _LAST_BYTES_SECONDS))
         await asyncio.sleep(0)  # so that it refuses new calls from here on
         self._call_streams.drain()
+        self._watching.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
                 await self._streams.drain(GRACE_SECONDS - _ENDING_SECONDS)
@@ -151,7 +155,10 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         await stack.enter_async_context(watching(admission, observe_lag=metrics.observe_lag))
         calls = CallInterceptor(admission, _callers(settings))
         server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
-        servicer = SessionServicer(sessions, store, settings.chatkit_timeout_seconds)
+        watching_stats = Watching(store, functools.partial(read_stats, store))
+        servicer = SessionServicer(
+            sessions, store, watching_stats, settings.chatkit_timeout_seconds
+        )
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
         carried = Handlers(calls.wrap)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
@@ -192,6 +199,7 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
             sessions,
             cancellations,
             streams,
+            watching_stats,
         )
 
 
