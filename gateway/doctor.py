@@ -31,6 +31,7 @@ MIN_SECRET_BYTES = 32
 """RFC 7518, 3.2."""
 
 _SECONDS = 5.0
+_CONNECT_SECONDS = 2.0
 _STAND_IN = "stands in for JWT_SECRET, so that the other settings can be looked at"
 _CONVERSATIONS = "chatkit.v1.ConversationService"
 _SERVES = health_pb2.HealthCheckResponse.SERVING
@@ -205,7 +206,7 @@ async def _service(settings: Settings) -> tuple[Check, str | None]:
                 await _ask(channel, identity(settings))
                 mode = await _mode(channel)
             except grpc.aio.AioRpcError as error:
-                return _unreached(settings, target, error), mode
+                return await _unreached(settings, target, error), mode
     targets = ", ".join(settings.session_service_target)
     return passed("gateway.service", target=targets), mode
 
@@ -243,17 +244,21 @@ async def _mode(channel: grpc.aio.Channel) -> str:
     return "self_hosted"
 
 
-def _unreached(settings: Settings, target: str, error: grpc.aio.AioRpcError) -> Check:
+async def _unreached(settings: Settings, target: str, error: grpc.aio.AioRpcError) -> Check:
     details = details_of(error)
     if details is not None:
-        refused = details.metadata.get("cause") == OUR_TOKEN
-        cause = "refused" if refused else "not_ready"
+        cause = "refused" if details.metadata.get("cause") == OUR_TOKEN else "not_ready"
         return failed("gateway.service", cause, target=target, reason=details.reason)
-    host = target.rpartition(":")[0]
-    if is_loopback(host) and state_of(target)[0] == "free":
-        return skipped("gateway.service", "not_running", target=target)
-    cause = "unencrypted" if settings.session_service_tls_ca is None else "certificate"
-    if error.code() is not grpc.StatusCode.UNAVAILABLE or "refused" in (error.details() or ""):
-        cause = "unreachable"
+    host, _, port = target.rpartition(":")
     said = redactor(())(error.details() or error.code().name)
+    # gRPC's words are the same for much: whether anybody listens tells more.
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        writer.close()
+    except OSError as no_connection:
+        if isinstance(no_connection, ConnectionRefusedError) and is_loopback(host):
+            return skipped("gateway.service", "not_running", target=target)
+        return failed("gateway.service", "unreachable", target=target, said=said)
+    cause = "certificate" if settings.session_service_tls_ca else "unencrypted"
     return failed("gateway.service", cause, target=target, said=said)

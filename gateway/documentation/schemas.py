@@ -353,10 +353,11 @@ def _distributions() -> JSON:
 
 def _checks(say: Say) -> JSON:
     mode: JSON = {
-        "enum": ["hosted", "self_hosted", None],
+        "type": ["string", "null"],
         "description": say(
-            "That of the session service; null where it does not answer.",
-            "El del servicio de sesiones; null si no responde.",
+            "That of the session service, `hosted` or `self_hosted`; null where it does not"
+            " answer.",
+            "El del servicio de sesiones, `hosted` o `self_hosted`; null si no responde.",
         ),
     }
     state: JSON = {
