@@ -5,8 +5,9 @@
 
 It emulates, strictly, what a server asks of https://api.openai.com/v1: `chatkit/sessions` (create,
 cancel), `chatkit/threads` (list, retrieve, delete, list items), `responses` (create), `files`
-(create, list, retrieve, delete) and `models` (retrieve). Whatever the API does not document is refused: unknown paths,
-fields and query parameters, wrong types, a missing beta header, files that were never uploaded.
+(create, list, retrieve, delete) and `models` (retrieve). Whatever the API does not document is
+refused: unknown paths, fields and query parameters, wrong types, a missing beta header, files that
+were never uploaded.
 
 It does not emulate the browser's side: no workflow runs, client secrets open nothing. There is no
 model either: `responses` says what it is told, in Spanish, one word a delta. Nothing is billed, no
