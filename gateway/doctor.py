@@ -5,18 +5,18 @@ A running gateway answers the same, of itself, at `/api/chatkit/checks`.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
 import grpc
 import httpx
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 
 from gateway.channel import certificates, connector, identity
 from gateway.config import Settings
 from gateway.errors import OUR_TOKEN, APIError
 from gateway.jwks import FETCH_ERRORS, KeySet, open_key_set
+from gateway.messages import checks as checks_of
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1.errors import details_of
 from protos.chatkit.v1.session_service_pb2_grpc import SessionServiceStub
@@ -30,11 +30,9 @@ from runtime.transport import is_loopback
 MIN_SECRET_BYTES = 32
 """RFC 7518, 3.2."""
 
-_SECONDS = 5.0
+_SECONDS = 8.0
 _CONNECT_SECONDS = 2.0
 _STAND_IN = "stands in for JWT_SECRET, so that the other settings can be looked at"
-_CONVERSATIONS = "chatkit.v1.ConversationService"
-_SERVES = health_pb2.HealthCheckResponse.SERVING
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -203,10 +201,18 @@ async def _service(settings: Settings) -> tuple[Check, str | None]:
     for target in settings.session_service_target:
         async with _channel(settings, target) as channel:
             try:
-                await _ask(channel, identity(settings))
-                mode = await _mode(channel)
+                # What known callers alone may ask, as health is for everybody.
+                reply = await SessionServiceStub(channel).Diagnose(
+                    pb.DiagnoseRequest(), timeout=_SECONDS, metadata=identity(settings)
+                )
             except grpc.aio.AioRpcError as error:
                 return await _unreached(settings, target, error), mode
+        found = checks_of(reply)
+        mode = mode_of(found)
+        if amiss := [check.name for check in found if check.state == "failed"]:
+            return warning(
+                "gateway.service", "unwell", target=target, checks=", ".join(amiss)
+            ), mode
     targets = ", ".join(settings.session_service_target)
     return passed("gateway.service", target=targets), mode
 
@@ -219,38 +225,15 @@ async def _channel(settings: Settings, target: str) -> AsyncIterator[grpc.aio.Ch
         yield channel
 
 
-async def _ask(channel: grpc.aio.Channel, metadata: Sequence[tuple[str, str]]) -> None:
-    # A call for known callers, as health is for everybody; of a user whom nobody has.
-    request = pb.GetSessionRequest(user_id="chatkit-doctor", session_id="chatkit-doctor")
-    stub = SessionServiceStub(channel)
-    try:
-        await stub.GetSession(request, timeout=_SECONDS, metadata=tuple(metadata))
-    except grpc.aio.AioRpcError as error:
-        details = details_of(error)
-        if details is None or details.reason != "SESSION_NOT_FOUND":
-            raise
-
-
-async def _mode(channel: grpc.aio.Channel) -> str:
-    request = health_pb2.HealthCheckRequest(service=_CONVERSATIONS)
-    check: Callable[..., Awaitable[health_pb2.HealthCheckResponse]]
-    check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
-    try:
-        await check(request, timeout=_SECONDS)
-    except grpc.aio.AioRpcError as error:
-        if error.code() is not grpc.StatusCode.NOT_FOUND:
-            raise
-        return "hosted"
-    return "self_hosted"
-
-
 async def _unreached(settings: Settings, target: str, error: grpc.aio.AioRpcError) -> Check:
     details = details_of(error)
     if details is not None:
-        cause = "refused" if details.metadata.get("cause") == OUR_TOKEN else "not_ready"
+        cause = "refused" if details.metadata.get("cause") == OUR_TOKEN else "silent"
         return failed("gateway.service", cause, target=target, reason=details.reason)
+    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return failed("gateway.service", "silent", target=target, reason=error.code().name)
     host, _, port = target.rpartition(":")
-    said = redactor(())(error.details() or error.code().name)
+    said = redactor(())(error.details() or "")
     # gRPC's words are the same for much: whether anybody listens tells more.
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):

@@ -30,6 +30,8 @@ from runtime.checklist import verdict
 _HEALTH_TIMEOUT_SECONDS = 2.0
 _TRANSFER_TIMEOUT_SECONDS = 3600.0
 """Of an attachment: 512 MiB at 1.2 Mbit/s."""
+_DIAGNOSIS_TIMEOUT_SECONDS = 15.0
+"""Whatever users' requests have: all that a diagnosis waits for has a limit of its own."""
 _QUEUE_SECONDS = 10.0
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _CONVERSATIONS = "chatkit.v1.ConversationService"
@@ -134,7 +136,7 @@ async def checks(request: Request[State]) -> Response:
         reply = await call(
             request.state["sessions"].Diagnose,
             pb.DiagnoseRequest(ask_openai=ask),
-            request.state["timeout_seconds"],
+            _DIAGNOSIS_TIMEOUT_SECONDS,
         )
     except APIError as error:
         of_service, reached = [], doctor.unreached(error)

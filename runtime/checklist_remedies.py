@@ -426,10 +426,10 @@ EXPLANATIONS = {
         "{target} does not know this gateway: the first token of SESSION_SERVICE_TOKEN has to be in"
         " the service's, too.",
     ),
-    "gateway.service.not_ready": Both(
-        "{target} responde, pero no puede trabajar ({reason}): mira arriba lo que falla en el"
-        " servicio, y su registro.",
-        "{target} answers, but cannot work ({reason}): see above what fails in the service, and its"
-        " log.",
+    "gateway.service.unwell": Both(
+        "{target} responde, y dice que algo le falta: {checks}. En su máquina, python -m"
+        " session_service doctor dice qué hacer. Si aquí ya está arreglado, reinícialo.",
+        "{target} answers, and says that it lacks something: {checks}. On its machine, python -m"
+        " session_service doctor says what to do. If that is mended here already, restart it.",
     ),
 }

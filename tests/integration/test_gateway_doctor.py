@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from gateway.doctor import examine
+from protos.chatkit.v1 import session_service_pb2 as pb
 from runtime.checklist import Check
 from runtime.checklist_remedies import EXPLANATIONS
 from runtime.checklist_report import as_json, as_text
 from runtime.checklist_texts import TITLES
 from session_service.server import serve
-from tests.gateway_support import FakeService, gateway_before
+from tests.gateway_support import FakeService, gateway_before, refusal_of
 from tests.integration.conftest import Machine
 from tests.integration.test_grpc_callers import GATEWAYS, NOWHERE, REPORTS, tokens
 from tests.integration.token_issuer import Issuer
@@ -176,14 +177,38 @@ async def test_what_is_no_session_service(machine: Machine) -> None:
     assert (check.state, check.cause) == ("failed", "unencrypted")
 
 
+async def test_a_service_that_lacks_something_says_so(machine: Machine, tmp_path: Path) -> None:
+    check = await reached(machine, tmp_path, {"openai_api_key": None}, {})
+    assert (check.state, check.cause) == ("warning", "unwell")
+    assert check.details["checks"] == "openai.key"
+
+
+async def test_a_service_that_is_too_busy_to_tell(machine: Machine) -> None:
+    refusal = refusal_of("UNAVAILABLE", metadata={"cause": "overload"})
+    async with FakeService({"Diagnose": refusal}).serve() as service:
+        machine.set(**WHOLE, SESSION_SERVICE_TARGET=f"127.0.0.1:{service.port}")
+        check = (await checked())["gateway.service"]
+    assert (check.cause, check.details["reason"]) == ("silent", "UNAVAILABLE")
+
+
+@pytest.mark.parametrize(
+    ("mode", "origin", "cause"),
+    [
+        ("self_hosted", "https://dashboard.example.com", "missing"),
+        ("self_hosted", "http://localhost:3000", "as_asked"),
+        ("hosted", "https://dashboard.example.com", None),
+    ],
+)
 async def test_in_self_hosted_mode_links_need_a_public_address(
-    machine: Machine, tmp_path: Path
+    machine: Machine, mode: str, origin: str, cause: str | None
 ) -> None:
-    mode = {"chatkit_mode": "self_hosted", "chatkit_attachments_dir": tmp_path / "attachments"}
-    async with serve(settings_for(tmp_path, NOWHERE, **mode)) as server:
-        machine.set(**WHOLE, SESSION_SERVICE_TARGET=f"127.0.0.1:{server.port}")
-        check = (await checked())["gateway.public_url"]
-        assert (check.state, check.cause) == ("warning", "missing")
-        machine.set(CORS_ALLOW_ORIGINS="http://localhost:3000")
-        check = (await checked())["gateway.public_url"]
-        assert (check.state, check.cause) == ("passed", "as_asked")
+    settings = pb.Check(name="service.settings", details={"mode": mode})
+    diagnosis = pb.DiagnoseResponse(checks=[settings])
+    async with FakeService({"Diagnose": diagnosis}).serve() as service:
+        machine.set(
+            JWT_SECRET=SECRET,
+            CORS_ALLOW_ORIGINS=origin,
+            SESSION_SERVICE_TARGET=f"127.0.0.1:{service.port}",
+        )
+        check = (await checked()).get("gateway.public_url")
+    assert (check.cause if check else None) == cause
