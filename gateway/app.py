@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from gateway.auth import Authenticator
 from gateway.client_script import create_client_script
 from gateway.config import Settings
+from gateway.doctor import Doctor
 from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
@@ -76,6 +77,7 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
                 client_script=client_script,
                 shedding=shedding,
                 metrics=Exposition(metrics.registry, settings.metrics_token),
+                doctor=Doctor(settings, keys),
             )
 
     app = Starlette(
