@@ -31,14 +31,20 @@ _ISSUE_ERRORS = (
 _SESSION_ERRORS = (
     *_CALL_ERRORS,
     "INVALID_ARGUMENT.sessionId",
+    "INVALID_ARGUMENT.userId",
+    "PERMISSION_DENIED",
     "SESSION_NOT_FOUND",
     "NOT_FOUND",  # an id with a slash in it names another path
 )
-_STATS_ERRORS = (
+_WHOSE_ERRORS = ("INVALID_ARGUMENT.userId", "PERMISSION_DENIED")
+_STATS_ERRORS = (*_CALL_ERRORS, *_WHOSE_ERRORS, "INVALID_ARGUMENT.days")
+_LIST_ERRORS = (
     *_CALL_ERRORS,
-    "INVALID_ARGUMENT.days",
-    "INVALID_ARGUMENT.userId",
-    "PERMISSION_DENIED",
+    *_WHOSE_ERRORS,
+    "INVALID_ARGUMENT.active",
+    "INVALID_ARGUMENT.sessionId",
+    "INVALID_ARGUMENT.pageSize",
+    "INVALID_ARGUMENT.pageToken",
 )
 
 
@@ -61,13 +67,20 @@ def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Seque
             "get": (_get(say), _SESSION_ERRORS),
             "delete": (_delete(say, language), _SESSION_ERRORS),
         },
+        "/api/chatkit/sessions": {"get": (_list(say), _LIST_ERRORS)},
         "/api/chatkit/stats": {"get": (_stats(say), _STATS_ERRORS)},
+        "/api/chatkit/stats/stream": {
+            "get": (_watch(say), (*_STATS_ERRORS, "RATE_LIMITED.watchers"))
+        },
+        "/api/chatkit/me": {"get": (_me(say), ("UNAUTHENTICATED", "UNAVAILABLE"))},
         "/healthz": {"get": (_health(say), ())},
         "/readyz": {"get": (_ready(say), ("UNAVAILABLE",))},
         "/chatkit-client.js": {"get": (_client_script(say), ("UNAVAILABLE",))},
         "/chatkit-client.d.ts": {"get": (_client_types(say), ())},
         "/openapi.json": {"get": (_openapi_json(say), ())},
         "/docs": {"get": (_docs(say), ())},
+        "/": {"get": (_console(say), ("NOT_FOUND",))},
+        "/console/{file}": {"get": (_console_file(say), ("NOT_FOUND",))},
     }
 
 
@@ -146,11 +159,11 @@ def _get(say: Say) -> JSON:
         "summary": say("Read a session", "Consultar una sesión"),
         "description": say(
             "Returns one of your sessions, never its secret. Another user's session is a 404, for"
-            " an administrator too.",
+            " an administrator too, who names the user in `userId`.",
             "Devuelve una de tus sesiones, nunca su secreto. La sesión de otro usuario es un 404,"
-            " también para un administrador.",
+            " también para un administrador, que indica el usuario en `userId`.",
         ),
-        "parameters": [ref("SessionId", "parameters"), *common_parameters()],
+        "parameters": [ref("SessionId", "parameters"), _acting_for(say), *common_parameters()],
         "responses": ok(
             say("The session.", "La sesión."),
             success(ref("Session")),
@@ -171,7 +184,7 @@ def _delete(say: Say, language: Language) -> JSON:
             "Termina una de tus sesiones con todas las que se renovaron de ella o a ella. Es"
             " idempotente. La cancelación en OpenAI sigue en segundo plano si hace falta.",
         ),
-        "parameters": [ref("SessionId", "parameters"), *common_parameters()],
+        "parameters": [ref("SessionId", "parameters"), _acting_for(say), *common_parameters()],
         "responses": ok(
             say("It is deleted.", "Está eliminada."),
             success(ref("DeletedSession"), message={"type": "string"}),
@@ -192,25 +205,7 @@ def _stats(say: Say) -> JSON:
             " usuario que indique `userId`. `days` solo afecta a `daily`.",
         ),
         "parameters": [
-            {
-                "name": "userId",
-                "in": "query",
-                "description": say(
-                    "Whose statistics; empty is the same as absent. Another user's are for"
-                    " administrators.",
-                    "De quién son las estadísticas; vacío equivale a no indicarlo. Las de otro"
-                    " usuario son para administradores.",
-                ),
-                "schema": {"type": "string", "maxLength": 256, "pattern": "^[ -~]*$"},
-                "example": "7",
-            },
-            {
-                "name": "days",
-                "in": "query",
-                "description": say("How many days `daily` has.", "Cuántos días tiene `daily`."),
-                "schema": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30},
-                "example": 2,
-            },
+            *_whose_days(say),
             *common_parameters(),
         ],
         "responses": ok(
@@ -218,6 +213,148 @@ def _stats(say: Say) -> JSON:
             success(ref("Stats")),
             user={"success": True, "data": examples.STATS},
             new={"success": True, "data": examples.NEW_STATS},
+        ),
+    }
+
+
+def _watch(say: Say) -> JSON:
+    answered = ok(say("The stream of events.", "El flujo de eventos."), {})
+    answered["200"]["content"] = {
+        "text/event-stream": {"schema": {}, "examples": {"stream": {"value": examples.WATCHED}}}
+    }
+    return {
+        "operationId": "watchStats",
+        "tags": ["statistics"],
+        "summary": say("Follow the statistics", "Seguir las estadísticas"),
+        "description": say(
+            "Sends what `getStats` returns as an event `stats`, at once and whenever it has"
+            " changed, at most once a second, and a comment every 15 seconds. The last event may be"
+            " an `error` with the envelope of a failure: `UNAUTHENTICATED` when the token has"
+            " expired. A stream that ends without one is to be opened again after a second, as when"
+            " the gateway is restarted.",
+            "Envía lo que devuelve `getStats` como evento `stats`, en seguida y cada vez que"
+            " cambia, como mucho una vez por segundo, y un comentario cada 15 segundos. El último"
+            " evento puede ser un `error` con el sobre de un fallo: `UNAUTHENTICATED` cuando caduca"
+            " el token. Un flujo que termina sin él se vuelve a abrir pasado un segundo, como al"
+            " reiniciar el gateway.",
+        ),
+        "parameters": [*_whose_days(say), *common_parameters()],
+        "responses": answered,
+    }
+
+
+def _whose_days(say: Say) -> list[JSON]:
+    return [
+        _whose(say),
+        {
+            "name": "days",
+            "in": "query",
+            "description": say("How many days `daily` has.", "Cuántos días tiene `daily`."),
+            "schema": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30},
+            "example": 2,
+        },
+    ]
+
+
+def _whose(say: Say) -> JSON:
+    return _user(
+        say(
+            "Whose; empty is the same as absent. Another user's are for administrators, whose own"
+            " are everybody's.",
+            "De quién; vacío equivale a no indicarlo. Lo de otro usuario es para administradores,"
+            " que sin él ven lo de todos.",
+        )
+    )
+
+
+def _acting_for(say: Say) -> JSON:
+    return _user(
+        say(
+            "The user for whom an administrator acts; empty is the same as absent.",
+            "El usuario por el que actúa un administrador; vacío equivale a no indicarlo.",
+        )
+    )
+
+
+def _user(description: str) -> JSON:
+    return {
+        "name": "userId",
+        "in": "query",
+        "description": description,
+        "schema": {"type": "string", "maxLength": 256, "pattern": "^[ -~]*$"},
+        "example": "7",
+    }
+
+
+def _list(say: Say) -> JSON:
+    return {
+        "operationId": "listSessions",
+        "tags": ["sessions"],
+        "summary": say("List sessions", "Listar sesiones"),
+        "description": say(
+            "Returns your own sessions, newest first; an administrator's are everybody's, or those"
+            " of the user that `userId` names.",
+            "Devuelve tus propias sesiones, primero la más nueva; las de un administrador son las"
+            " de todos, o las del usuario que indique `userId`.",
+        ),
+        "parameters": [
+            _whose(say),
+            {
+                "name": "active",
+                "in": "query",
+                "description": say("Only those that are `active`.", "Solo las que están `active`."),
+                "schema": {"type": "boolean", "default": False},
+                "example": True,
+            },
+            {
+                "name": "sessionId",
+                "in": "query",
+                "description": say("Only this one, if it is theirs.", "Solo esta, si es suya."),
+                "schema": {"type": "string", "maxLength": 256, "pattern": "^[A-Za-z0-9_-]*$"},
+                "example": examples.SESSION_ID,
+            },
+            {
+                "name": "pageSize",
+                "in": "query",
+                "description": say("How many at most.", "Cuántas como máximo."),
+                "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+                "example": 20,
+            },
+            {
+                "name": "pageToken",
+                "in": "query",
+                "description": say(
+                    "The `nextPageToken` of the page before.",
+                    "El `nextPageToken` de la página anterior.",
+                ),
+                "schema": {"type": "string"},
+                "example": examples.PAGE_TOKEN,
+            },
+            *common_parameters(),
+        ],
+        "responses": ok(
+            say("A page of sessions.", "Una página de sesiones."),
+            success(ref("Sessions")),
+            page={"success": True, "data": examples.SESSIONS},
+            none={"success": True, "data": {"sessions": [], "nextPageToken": None}},
+        ),
+    }
+
+
+def _me(say: Say) -> JSON:
+    return {
+        "operationId": "getMe",
+        "tags": ["operations"],
+        "summary": say("Who the token names", "A quién nombra el token"),
+        "description": say(
+            "Tells whose token it is, and whether that is an administrator.",
+            "Dice de quién es el token y si es de un administrador.",
+        ),
+        "parameters": common_parameters(),
+        "responses": ok(
+            say("The user.", "El usuario."),
+            success(ref("Me")),
+            user={"success": True, "data": examples.ME},
         ),
     }
 
@@ -361,6 +498,49 @@ def _docs(say: Say) -> JSON:
             }
         },
     }
+
+
+def _console(say: Say) -> JSON:
+    return _client_file(
+        "getConsole",
+        say("Console", "Consola"),
+        say(
+            "The page that shows how this back end is doing, for browsers: to a request without"
+            " `Accept: text/html` there is nothing here.",
+            "La página que muestra cómo va este back end, para navegadores: para una petición sin"
+            " `Accept: text/html` aquí no hay nada.",
+        ),
+        "text/html",
+        say,
+    )
+
+
+def _console_file(say: Say) -> JSON:
+    operation = _client_file(
+        "getConsoleFile",
+        say("Files of the console", "Archivos de la consola"),
+        say(
+            "What the console loads: its modules, its style, and the texts of all reasons.",
+            "Lo que carga la consola: sus módulos, su estilo y los textos de todos los motivos.",
+        ),
+        "text/javascript",
+        say,
+    )
+    operation["parameters"].insert(
+        0,
+        {
+            "name": "file",
+            "in": "path",
+            "required": True,
+            "description": say("The name of the file.", "El nombre del archivo."),
+            "schema": {"type": "string", "pattern": "^[a-z_-]+[.](js|css|json)$"},
+            "example": "console.js",
+        },
+    )
+    content = operation["responses"]["200"]["content"]
+    content["text/css"] = {"schema": {"type": "string"}}
+    content["application/json"] = {"schema": {"type": "object"}}
+    return operation
 
 
 def common_parameters() -> list[JSON]:
