@@ -8,7 +8,7 @@ from gateway.documentation.schemas import Say, ref, success
 from gateway.texts import Language, session_deleted
 
 # The errors of a route are keys of TEXTS; a `*` stands for every variant of a reason.
-_CALL_ERRORS = ("UNAUTHENTICATED", "INTERNAL", "UPSTREAM_TIMEOUT", "UNAVAILABLE.*")
+CALL_ERRORS = ("UNAUTHENTICATED", "INTERNAL", "UPSTREAM_TIMEOUT", "UNAVAILABLE.*")
 _BODY_ERRORS = (
     "INVALID_ARGUMENT.body",
     "INVALID_ARGUMENT.userId",
@@ -17,7 +17,7 @@ _BODY_ERRORS = (
     "UNSUPPORTED_MEDIA_TYPE",
 )
 _ISSUE_ERRORS = (
-    *_CALL_ERRORS,
+    *CALL_ERRORS,
     *_BODY_ERRORS,
     "RATE_LIMITED",
     "WORKFLOW_NOT_CONFIGURED.*",
@@ -29,22 +29,18 @@ _ISSUE_ERRORS = (
     "UPSTREAM_UNAVAILABLE.*",
 )
 _SESSION_ERRORS = (
-    *_CALL_ERRORS,
+    *CALL_ERRORS,
     "INVALID_ARGUMENT.sessionId",
     "INVALID_ARGUMENT.userId",
     "PERMISSION_DENIED",
     "SESSION_NOT_FOUND",
     "NOT_FOUND",  # an id with a slash in it names another path
 )
-_WHOSE_ERRORS = ("INVALID_ARGUMENT.userId", "PERMISSION_DENIED")
-_STATS_ERRORS = (*_CALL_ERRORS, *_WHOSE_ERRORS, "INVALID_ARGUMENT.days")
-_LIST_ERRORS = (
-    *_CALL_ERRORS,
-    *_WHOSE_ERRORS,
-    "INVALID_ARGUMENT.active",
-    "INVALID_ARGUMENT.sessionId",
-    "INVALID_ARGUMENT.pageSize",
-    "INVALID_ARGUMENT.pageToken",
+STATS_ERRORS = (
+    *CALL_ERRORS,
+    "INVALID_ARGUMENT.days",
+    "INVALID_ARGUMENT.userId",
+    "PERMISSION_DENIED",
 )
 
 
@@ -67,20 +63,13 @@ def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Seque
             "get": (_get(say), _SESSION_ERRORS),
             "delete": (_delete(say, language), _SESSION_ERRORS),
         },
-        "/api/chatkit/sessions": {"get": (_list(say), _LIST_ERRORS)},
-        "/api/chatkit/stats": {"get": (_stats(say), _STATS_ERRORS)},
-        "/api/chatkit/stats/stream": {
-            "get": (_watch(say), (*_STATS_ERRORS, "RATE_LIMITED.watchers"))
-        },
-        "/api/chatkit/me": {"get": (_me(say), ("UNAUTHENTICATED", "UNAVAILABLE"))},
+        "/api/chatkit/stats": {"get": (_stats(say), STATS_ERRORS)},
         "/healthz": {"get": (_health(say), ())},
         "/readyz": {"get": (_ready(say), ("UNAVAILABLE",))},
         "/chatkit-client.js": {"get": (_client_script(say), ("UNAVAILABLE",))},
         "/chatkit-client.d.ts": {"get": (_client_types(say), ())},
         "/openapi.json": {"get": (_openapi_json(say), ())},
         "/docs": {"get": (_docs(say), ())},
-        "/": {"get": (_console(say), ("NOT_FOUND",))},
-        "/console/{file}": {"get": (_console_file(say), ("NOT_FOUND",))},
     }
 
 
@@ -205,7 +194,7 @@ def _stats(say: Say) -> JSON:
             " usuario que indique `userId`. `days` solo afecta a `daily`.",
         ),
         "parameters": [
-            *_whose_days(say),
+            *whose_days(say),
             *common_parameters(),
         ],
         "responses": ok(
@@ -213,148 +202,6 @@ def _stats(say: Say) -> JSON:
             success(ref("Stats")),
             user={"success": True, "data": examples.STATS},
             new={"success": True, "data": examples.NEW_STATS},
-        ),
-    }
-
-
-def _watch(say: Say) -> JSON:
-    answered = ok(say("The stream of events.", "El flujo de eventos."), {})
-    answered["200"]["content"] = {
-        "text/event-stream": {"schema": {}, "examples": {"stream": {"value": examples.WATCHED}}}
-    }
-    return {
-        "operationId": "watchStats",
-        "tags": ["statistics"],
-        "summary": say("Follow the statistics", "Seguir las estadísticas"),
-        "description": say(
-            "Sends what `getStats` returns as an event `stats`, at once and whenever it has"
-            " changed, at most once a second, and a comment every 15 seconds. The last event may be"
-            " an `error` with the envelope of a failure: `UNAUTHENTICATED` when the token has"
-            " expired. A stream that ends without one is to be opened again after a second, as when"
-            " the gateway is restarted.",
-            "Envía lo que devuelve `getStats` como evento `stats`, en seguida y cada vez que"
-            " cambia, como mucho una vez por segundo, y un comentario cada 15 segundos. El último"
-            " evento puede ser un `error` con el sobre de un fallo: `UNAUTHENTICATED` cuando caduca"
-            " el token. Un flujo que termina sin él se vuelve a abrir pasado un segundo, como al"
-            " reiniciar el gateway.",
-        ),
-        "parameters": [*_whose_days(say), *common_parameters()],
-        "responses": answered,
-    }
-
-
-def _whose_days(say: Say) -> list[JSON]:
-    return [
-        _whose(say),
-        {
-            "name": "days",
-            "in": "query",
-            "description": say("How many days `daily` has.", "Cuántos días tiene `daily`."),
-            "schema": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30},
-            "example": 2,
-        },
-    ]
-
-
-def _whose(say: Say) -> JSON:
-    return _user(
-        say(
-            "Whose; empty is the same as absent. Another user's are for administrators, whose own"
-            " are everybody's.",
-            "De quién; vacío equivale a no indicarlo. Lo de otro usuario es para administradores,"
-            " que sin él ven lo de todos.",
-        )
-    )
-
-
-def _acting_for(say: Say) -> JSON:
-    return _user(
-        say(
-            "The user for whom an administrator acts; empty is the same as absent.",
-            "El usuario por el que actúa un administrador; vacío equivale a no indicarlo.",
-        )
-    )
-
-
-def _user(description: str) -> JSON:
-    return {
-        "name": "userId",
-        "in": "query",
-        "description": description,
-        "schema": {"type": "string", "maxLength": 256, "pattern": "^[ -~]*$"},
-        "example": "7",
-    }
-
-
-def _list(say: Say) -> JSON:
-    return {
-        "operationId": "listSessions",
-        "tags": ["sessions"],
-        "summary": say("List sessions", "Listar sesiones"),
-        "description": say(
-            "Returns your own sessions, newest first; an administrator's are everybody's, or those"
-            " of the user that `userId` names.",
-            "Devuelve tus propias sesiones, primero la más nueva; las de un administrador son las"
-            " de todos, o las del usuario que indique `userId`.",
-        ),
-        "parameters": [
-            _whose(say),
-            {
-                "name": "active",
-                "in": "query",
-                "description": say("Only those that are `active`.", "Solo las que están `active`."),
-                "schema": {"type": "boolean", "default": False},
-                "example": True,
-            },
-            {
-                "name": "sessionId",
-                "in": "query",
-                "description": say("Only this one, if it is theirs.", "Solo esta, si es suya."),
-                "schema": {"type": "string", "maxLength": 256, "pattern": "^[A-Za-z0-9_-]*$"},
-                "example": examples.SESSION_ID,
-            },
-            {
-                "name": "pageSize",
-                "in": "query",
-                "description": say("How many at most.", "Cuántas como máximo."),
-                "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-                "example": 20,
-            },
-            {
-                "name": "pageToken",
-                "in": "query",
-                "description": say(
-                    "The `nextPageToken` of the page before.",
-                    "El `nextPageToken` de la página anterior.",
-                ),
-                "schema": {"type": "string"},
-                "example": examples.PAGE_TOKEN,
-            },
-            *common_parameters(),
-        ],
-        "responses": ok(
-            say("A page of sessions.", "Una página de sesiones."),
-            success(ref("Sessions")),
-            page={"success": True, "data": examples.SESSIONS},
-            none={"success": True, "data": {"sessions": [], "nextPageToken": None}},
-        ),
-    }
-
-
-def _me(say: Say) -> JSON:
-    return {
-        "operationId": "getMe",
-        "tags": ["operations"],
-        "summary": say("Who the token names", "A quién nombra el token"),
-        "description": say(
-            "Tells whose token it is, and whether that is an administrator.",
-            "Dice de quién es el token y si es de un administrador.",
-        ),
-        "parameters": common_parameters(),
-        "responses": ok(
-            say("The user.", "El usuario."),
-            success(ref("Me")),
-            user={"success": True, "data": examples.ME},
         ),
     }
 
@@ -407,7 +254,7 @@ def _operational(name: str, summary: str, description: str, status: str, say: Sa
 
 
 def _client_script(say: Say) -> JSON:
-    return _client_file(
+    return client_file(
         "getClientScript",
         say("Module for the dashboard", "Módulo para el dashboard"),
         say(
@@ -422,7 +269,7 @@ def _client_script(say: Say) -> JSON:
 
 
 def _client_types(say: Say) -> JSON:
-    return _client_file(
+    return client_file(
         "getClientTypes",
         say("Its types", "Sus tipos"),
         say("The module's types for TypeScript.", "Los tipos del módulo para TypeScript."),
@@ -431,7 +278,7 @@ def _client_types(say: Say) -> JSON:
     )
 
 
-def _client_file(name: str, summary: str, description: str, media_type: str, say: Say) -> JSON:
+def client_file(name: str, summary: str, description: str, media_type: str, say: Say) -> JSON:
     return {
         "operationId": name,
         "tags": ["operations"],
@@ -500,47 +347,47 @@ def _docs(say: Say) -> JSON:
     }
 
 
-def _console(say: Say) -> JSON:
-    return _client_file(
-        "getConsole",
-        say("Console", "Consola"),
-        say(
-            "The page that shows how this back end is doing, for browsers: to a request without"
-            " `Accept: text/html` there is nothing here.",
-            "La página que muestra cómo va este back end, para navegadores: para una petición sin"
-            " `Accept: text/html` aquí no hay nada.",
-        ),
-        "text/html",
-        say,
-    )
-
-
-def _console_file(say: Say) -> JSON:
-    operation = _client_file(
-        "getConsoleFile",
-        say("Files of the console", "Archivos de la consola"),
-        say(
-            "What the console loads: its modules, its style, and the texts of all reasons.",
-            "Lo que carga la consola: sus módulos, su estilo y los textos de todos los motivos.",
-        ),
-        "text/javascript",
-        say,
-    )
-    operation["parameters"].insert(
-        0,
+def whose_days(say: Say) -> list[JSON]:
+    return [
+        whose(say),
         {
-            "name": "file",
-            "in": "path",
-            "required": True,
-            "description": say("The name of the file.", "El nombre del archivo."),
-            "schema": {"type": "string", "pattern": "^[a-z_-]+[.](js|css|json)$"},
-            "example": "console.js",
+            "name": "days",
+            "in": "query",
+            "description": say("How many days `daily` has.", "Cuántos días tiene `daily`."),
+            "schema": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30},
+            "example": 2,
         },
+    ]
+
+
+def whose(say: Say) -> JSON:
+    return _user(
+        say(
+            "Whose; empty is the same as absent. Another user's are for administrators, whose own"
+            " are everybody's.",
+            "De quién; vacío equivale a no indicarlo. Lo de otro usuario es para administradores,"
+            " que sin él ven lo de todos.",
+        )
     )
-    content = operation["responses"]["200"]["content"]
-    content["text/css"] = {"schema": {"type": "string"}}
-    content["application/json"] = {"schema": {"type": "object"}}
-    return operation
+
+
+def _acting_for(say: Say) -> JSON:
+    return _user(
+        say(
+            "The user for whom an administrator acts; empty is the same as absent.",
+            "El usuario por el que actúa un administrador; vacío equivale a no indicarlo.",
+        )
+    )
+
+
+def _user(description: str) -> JSON:
+    return {
+        "name": "userId",
+        "in": "query",
+        "description": description,
+        "schema": {"type": "string", "maxLength": 256, "pattern": "^[ -~]*$"},
+        "example": "7",
+    }
 
 
 def common_parameters() -> list[JSON]:
