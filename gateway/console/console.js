@@ -173,8 +173,11 @@ function showConnection() {
   const live = state.connection === "live" && state.updated;
   $("live").hidden = !state.caller;
   $("live").dataset.state = live ? "live" : "waiting";
-  const since = live ? element("span", { class: "since" }, ` · ${words.updated} ${format.clock(state.updated)}`) : "";
-  $("live-text").replaceChildren(live ? words.live : words.waiting, since);
+  const since = live ? ` · ${words.updated} ${format.clock(state.updated)}` : "";
+  $("live-text").replaceChildren(
+    live ? words.live : words.waiting,
+    element("span", { class: "since" }, since),
+  );
 }
 
 // --- the page ---

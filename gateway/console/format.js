@@ -12,11 +12,16 @@ export function formatter(language) {
     compact: (value) => compact.format(value),
     day: (date) => day.format(new Date(`${date}T00:00:00Z`)),
     clock: (date) => clock.format(date),
+    recent: (date) => (isToday(date) ? clock.format(date) : moment.format(date)),
     moment: (seconds) => moment.format(new Date(seconds * 1000)),
     milliseconds: (value) => `${number.format(value)} ms`,
     seconds: (value) => `${number.format(value)} s`,
     duration,
   };
+
+  function isToday(date) {
+    return date.toDateString() === new Date().toDateString();
+  }
 
   /** Returns seconds as the two largest units that they have. */
   function duration(seconds) {

@@ -44,7 +44,7 @@ export function createHealth({ api, getView, announce }) {
         element("p", { class: "soft" }, words["health.none"]),
       );
     }
-    const mode = words[`mode.${answer.mode}`] ?? answer.mode;
+    const mode = words[`mode.${answer.mode}`] ?? "–"; // nobody knows it while the service is away
     return $("checks").replaceChildren(
       element("p", { class: "mode" }, `${words["health.mode"]}: `, element("strong", {}, mode)),
       element("ul", { class: "checks" }, answer.checks.map(item)),
@@ -64,7 +64,7 @@ export function createHealth({ api, getView, announce }) {
         {},
         element("p", {}, element("span", { class: "unseen" }, `${words[`check.${state}`]}: `), title),
         remedy && !good ? element("p", { class: "soft" }, remedy) : null,
-        facts.length && !good ? element("p", { class: "soft" }, element("code", {}, facts.join(" · "))) : null,
+        facts.length && !good ? element("code", { class: "soft" }, facts.join(" · ")) : null,
       ),
     );
   }

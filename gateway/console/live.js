@@ -21,7 +21,7 @@ export function follow({ open, onEvent, onState }) {
         });
         if (!stopped) onState("waiting", null);
       } catch (error) {
-        if (!stopped) onState("waiting", error.name === "Problem" ? error : null, error.status);
+        if (!stopped) onState("waiting", error.name === "Problem" ? error : null);
       }
       if (stopped) return;
       await sleep(pause * (0.75 + Math.random() / 2));

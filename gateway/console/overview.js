@@ -16,7 +16,7 @@ export function showStats(stats, view) {
 
 function showFigures(stats, { words, format }) {
   const total = (count) => put(words["figure.total"], { count: format.number(count) });
-  const when = (time) => format.moment(Date.parse(time) / 1000);
+  const when = (time) => format.recent(new Date(time));
   const figures = [
     ["sessions", format.number(stats.sessionsToday), total(stats.totalSessions)],
     ["messages", format.number(stats.messagesToday), total(stats.totalMessages)],
@@ -85,7 +85,12 @@ function showFailures({ daily }, view) {
         return element(
           "li",
           {},
-          element("p", { class: "split" }, element("strong", {}, text.error), element("span", { class: "soft" }, times)),
+          element(
+            "p",
+            { class: "split" },
+            element("strong", {}, text.error),
+            element("span", { class: "soft" }, times),
+          ),
           element("meter", { max: counts[0][1], value: count, "aria-hidden": "true" }),
           element("p", {}, text.hint),
           element("code", {}, reason),

@@ -3,7 +3,7 @@
 import { element, svg } from "./dom.js";
 
 const HEIGHT = 168;
-const MARGIN = { top: 12, right: 8, bottom: 26, left: 40 };
+const MARGIN = { top: 12, right: 20, bottom: 26, left: 40 };
 const LABEL_WIDTH = 76;
 
 /** Returns a figure: `title`, the sum of `values`, and a bar for each of the `dates`. */
@@ -13,7 +13,12 @@ export function plot({ title, tone, dates, values, format, words }) {
   const figure = element(
     "figure",
     { class: `plot card tone-${tone}` },
-    element("figcaption", {}, element("span", {}, title), element("strong", {}, format.number(total))),
+    element(
+      "figcaption",
+      {},
+      element("span", {}, title),
+      element("strong", {}, format.number(total)),
+    ),
     room,
   );
   const label = summary({ title, total, dates, values, format, words });
@@ -41,8 +46,12 @@ function chart({ label, dates, values, format, room }) {
     "svg",
     { role: "img", "aria-label": label, viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT },
     ticks.map((tick) => gridLine(tick, y(tick), width, format)),
-    values.map((value, at) => bar({ value, left: x(at), top: y(value), floor: y(0), step },
-      `${format.day(dates[at])}: ${format.number(value)}`)),
+    values.map((value, at) =>
+      bar(
+        { value, left: x(at), top: y(value), floor: y(0), step },
+        `${format.day(dates[at])}: ${format.number(value)}`,
+      ),
+    ),
     dayLabels(dates, x, step, inner, format),
   );
 }
@@ -68,7 +77,11 @@ function bar({ value, left, top, floor, step }, label) {
     // All of the day's room answers to the pointer, however small the bar.
     svg("rect", { class: "hit", x: left, y: MARGIN.top, width: step, height: floor - MARGIN.top }),
     svg("rect", {
-      class: "bar", x: middle - width / 2, y: floor - height, width, height,
+      class: "bar",
+      x: middle - width / 2,
+      y: floor - height,
+      width,
+      height,
       rx: Math.min(3, width / 3),
     }),
   );
@@ -80,8 +93,11 @@ function dayLabels(dates, x, step, inner, format) {
   return dates.map((date, at) =>
     (last - at) % every
       ? null
-      : svg("text", { class: "date", x: x(at) + step / 2, y: HEIGHT - 8, "text-anchor": at === last && dates.length > 8 ? "end" : "middle" },
-          format.day(date)),
+      : svg(
+          "text",
+          { class: "date", x: x(at) + step / 2, y: HEIGHT - 8, "text-anchor": "middle" },
+          format.day(date),
+        ),
   );
 }
 
