@@ -81,9 +81,7 @@ Upload: TypeAlias = Callable[
 Read: TypeAlias = Callable[
     [pb_chat.ReadAttachmentRequest, Context], AsyncIterator[pb_chat.ReadAttachmentResponse]
 ]
-Watch: TypeAlias = Callable[
-    [pb.WatchStatsRequest, Context], AsyncIterator[pb.WatchStatsResponse]
-]
+Watch: TypeAlias = Callable[[pb.WatchStatsRequest, Context], AsyncIterator[pb.WatchStatsResponse]]
 Answer: TypeAlias = Message | bytes | grpc.Status | Callable[[Context], Awaitable[Message]]
 
 
