@@ -78,7 +78,7 @@ def said_by_the_agent(system: System, text: str, **user: object) -> str:
 
 
 def test_the_python_example_of_an_internal_caller_works(system: System) -> None:
-    example = block("README.md", "python", having="insecure_channel")
+    example = block("README.md", "python", having="chatkit_client")
     listening = r'session service listening","address":"([\d.:]+)"'
     address = system.process.wait_for(listening)[1]
     assert SESSION_SERVICE in example
