@@ -37,7 +37,9 @@ _MAX_LOGGED_PATH = 512
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"))
 
-_LOGGED_HOPS = ("rpc", "upstream", "store")
+_ALLOWED_HEADERS = ("authorization", "content-type", "x-request-id")
+_TRACE_HEADERS = ("traceparent", "tracestate")
+"""What a page sends whose own spans are to be part of the trace."""
 
 log = structlog.get_logger()
 
@@ -102,11 +104,7 @@ class RequestContext:
                     status=status,
                     **({"reason": hop.error} if hop.error else {}),
                     duration_ms=round(hop.elapsed * 1000, 1),
-                    **{
-                        f"{name}_ms": round(hop.timings[name] * 1000, 1)
-                        for name in _LOGGED_HOPS
-                        if name in hop.timings
-                    },
+                    **hop.waits("rpc", "upstream", "store"),
                 )
 
 
@@ -118,7 +116,7 @@ class CORS(CORSMiddleware):
             app,
             allow_origins=allow_origins,
             allow_methods=("GET", "POST", "DELETE"),
-            allow_headers=("authorization", "content-type", "x-request-id"),
+            allow_headers=_ALLOWED_HEADERS + (_TRACE_HEADERS if hops.is_traced() else ()),
             expose_headers=("X-Request-Id", "Retry-After"),
         )
         if self.allow_all_origins:

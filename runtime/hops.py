@@ -126,6 +126,11 @@ class Hop:
         """Seconds since it began."""
         return time.perf_counter() - self.began
 
+    def waits(self, *names: Name) -> dict[str, float]:
+        """Returns what its request took in these hops so far, in milliseconds, for its log line."""
+        timings = self.timings
+        return {f"{n}_ms": round(timings[n] * 1000, 1) for n in names if n in timings}
+
     def note(self) -> None:
         """Adds to the timings what it took since this was last done, as they are needed now."""
         now = time.perf_counter()
@@ -194,6 +199,11 @@ def observing(observe: Callable[[Hop], None]) -> Iterator[None]:
         yield
     finally:
         _observers.remove(observe)
+
+
+def is_traced() -> bool:
+    """Tells whether spans are opened at all."""
+    return bool(_tracers)
 
 
 @contextlib.contextmanager

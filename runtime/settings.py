@@ -40,6 +40,12 @@ def _host_and_port(value: str) -> str:
     return value
 
 
+def _collector(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ValueError("must be an http:// or https:// address, such as http://127.0.0.1:4318")
+    return value
+
+
 def _split(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
@@ -80,6 +86,8 @@ class ProcessSettings(BaseSettings):
     """None is `console` on a terminal, else `json`."""
     metrics_token: Annotated[SecretStr, AfterValidator(_bearer_token)] | None = None
     """What readers of metrics have to send; None lets this machine alone read them."""
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_collector)] | None = None
+    """Where traces go; what else it takes, OpenTelemetry reads by itself, see `tracing`."""
 
 
 def load(settings: type[S], process: str) -> S:

@@ -7,6 +7,7 @@ import structlog
 import uvloop
 
 from runtime import log as logs
+from runtime import tracing
 from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
@@ -81,7 +82,8 @@ def main() -> None:
             secrets.append(settings.metrics_token.get_secret_value())
         logs.configure(settings.log_level, settings.log_format, secrets)
         raise_open_files_limit()
-        uvloop.run(run(settings, stop))
+        with tracing.exporting("chatkit-session-service", secrets):
+            uvloop.run(run(settings, stop))
 
 
 if __name__ == "__main__":

@@ -212,6 +212,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     method=_short(method),
                     outcome=outcome,
                     duration_ms=round(hop.elapsed * 1000, 1),
+                    **hop.waits("upstream", "store"),
                     **said,
                 )
         if timings := server_timing(hop.timings, "upstream", "store"):
