@@ -87,10 +87,10 @@ class ProcessSettings(BaseSettings):
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
     log_format: Annotated[LogFormat | None, BeforeValidator(_lower)] = None
     """None is `console` on a terminal, else `json`."""
-    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_collector)] | None = None
-    """Where traces go; what else it takes, OpenTelemetry reads by itself, see `tracing`."""
     metrics_token: Annotated[SecretStr, AfterValidator(_bearer_token)] | None = None
     """What readers of metrics have to send; None lets this machine alone read them."""
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_collector)] | None = None
+    """Where traces go; what else it takes, OpenTelemetry reads by itself, see `tracing`."""
 
 
 class BadSettings(Exception):
