@@ -197,24 +197,27 @@ async def _listening(settings: Settings) -> Check:
 
 async def _service(settings: Settings) -> tuple[Check, str | None]:
     """Returns whether the session services take our calls, and in which mode they are."""
-    mode = None
-    for target in settings.session_service_target:
-        async with _channel(settings, target) as channel:
-            try:
-                # What known callers alone may ask, as health is for everybody.
-                reply = await SessionServiceStub(channel).Diagnose(
-                    pb.DiagnoseRequest(), timeout=_SECONDS, metadata=identity(settings)
-                )
-            except grpc.aio.AioRpcError as error:
-                return await _unreached(settings, target, error), mode
-        found = checks_of(reply)
-        mode = mode_of(found)
-        if amiss := [check.name for check in found if check.state == "failed"]:
-            return warning(
-                "gateway.service", "unwell", target=target, checks=", ".join(amiss)
-            ), mode
-    targets = ", ".join(settings.session_service_target)
-    return passed("gateway.service", target=targets), mode
+    targets = settings.session_service_target
+    found = await asyncio.gather(*(_one_service(settings, target) for target in targets))
+    mode = next((mode for _, mode in found if mode), None)
+    amiss = next((check for check, _ in found if check.state != "passed"), None)
+    return amiss or passed("gateway.service", target=", ".join(targets)), mode
+
+
+async def _one_service(settings: Settings, target: str) -> tuple[Check, str | None]:
+    async with _channel(settings, target) as channel:
+        try:
+            # What known callers alone may ask, as health is for everybody.
+            reply = await SessionServiceStub(channel).Diagnose(
+                pb.DiagnoseRequest(), timeout=_SECONDS, metadata=identity(settings)
+            )
+        except grpc.aio.AioRpcError as error:
+            return await _unreached(settings, target, error), None
+    checks = checks_of(reply)
+    check = passed("gateway.service", target=target)
+    if amiss := [one.name for one in checks if one.state == "failed"]:
+        check = warning("gateway.service", "unwell", target=target, checks=", ".join(amiss))
+    return check, mode_of(checks)
 
 
 @contextlib.asynccontextmanager

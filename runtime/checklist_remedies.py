@@ -175,9 +175,9 @@ EXPLANATIONS = {
     ),
     "agent_builder.emulator": Both("el emulador no se acaba", "the emulator has no end"),
     "agent_builder.closing": Both(
-        "OpenAI lo cierra el {closes} (quedan {days} días), y con él los workflows. Prepara"
+        "OpenAI lo cierra el {closes} (días que quedan: {days}), y con él los workflows. Prepara"
         " CHATKIT_MODE=self_hosted: MIGRATION.es.md. Pruébalo ya: make run MODE=self_hosted.",
-        "OpenAI closes it on {closes} ({days} days left), and with it the workflows. Prepare"
+        "OpenAI closes it on {closes} (days left: {days}), and with it the workflows. Prepare"
         " CHATKIT_MODE=self_hosted: MIGRATION.md. Try it now: make run MODE=self_hosted.",
     ),
     "agent_builder.closed": Both(

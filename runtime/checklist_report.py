@@ -41,7 +41,10 @@ def main(
     language: Language = options.lang or language_of_locale(os.environ)
     # What the parts of a process would log is what the checks say.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    checklist = asyncio.run(examine())
+    try:
+        checklist = asyncio.run(examine())
+    except KeyboardInterrupt:
+        return 130  # as of what ends by that signal
     if options.json:
         sys.stdout.write(as_json(checklist, language))
     else:

@@ -144,8 +144,8 @@ async def test_an_administrator_gets_remedies_in_their_language(service: Session
         spanish = by_name(data_of(await http.get(CHECKS, headers=admin("es"))))
     check = english["agent_builder"]
     assert (check["state"], check["cause"], check["details"]["days"]) == ("warning", "closing", "8")
-    assert "8 days left" in check["remedy"]
-    assert "quedan 8 días" in spanish["agent_builder"]["remedy"]
+    assert "days left: 8" in check["remedy"]
+    assert "días que quedan: 8" in spanish["agent_builder"]["remedy"]
     assert english["openai.reachable"]["cause"] == "not_asked"
 
 

@@ -160,6 +160,16 @@ async def test_over_tls(machine: Machine, tmp_path: Path) -> None:
     assert check.state == "passed"
 
 
+async def test_each_of_several_services_has_to_be_there(machine: Machine) -> None:
+    async with FakeService({"Diagnose": pb.DiagnoseResponse()}).serve() as service:
+        there = f"127.0.0.1:{service.port}"
+        machine.set(**WHOLE, SESSION_SERVICE_TARGET=f"{there},127.0.0.1:1")
+        check = (await checked())["gateway.service"]
+        assert (check.cause, check.details["target"]) == ("not_running", "127.0.0.1:1")
+        machine.set(SESSION_SERVICE_TARGET=f"{there},{there}")
+        assert (await checked())["gateway.service"].state == "passed"
+
+
 async def test_a_service_on_another_machine_has_to_be_there(machine: Machine) -> None:
     machine.set(
         **WHOLE,

@@ -18,6 +18,7 @@ from runtime.checklist_report import as_json, as_text
 from runtime.checklist_texts import TITLES
 from session_service.agent_builder import CLOSES
 from session_service.doctor import examine
+from session_service.server import serve
 from tests.integration.conftest import Machine
 from tests.integration.peer import answering, http, listening
 from tests.support import (
@@ -26,6 +27,7 @@ from tests.support import (
     open_session_service,
     settings_for,
 )
+from tests.tls_support import Authority, as_environment, for_service
 
 KEY = "sk-test-that-nobody-may-see"
 HOSTED = {"OPENAI_API_KEY": KEY, "OPENAI_CHATKIT_WORKFLOW_ID": "wf_test"}
@@ -319,6 +321,19 @@ async def test_beside_a_service_that_runs_all_is_in_order(
         )
         assert states(checks, ("database.usable", "database.migrated")) == ["passed", "passed"]
         assert (await service.stats()).total_sessions == 1
+
+
+async def test_a_service_that_speaks_tls_is_known_as_our_own(
+    machine: Machine, emulator: Emulator, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    for clients in (None, authority):
+        files = for_service(authority.service(), clients)
+        settings = settings_for(tmp_path, emulator.url, **files)
+        async with serve(settings) as server:
+            listen = {"SESSION_SERVICE_LISTEN": f"127.0.0.1:{server.port}"}
+            machine.set(**{**HOSTED, **as_environment(files), **listen})
+            assert (await checked())["service.listen"].cause == "running"
 
 
 async def test_a_session_that_cannot_be_cancelled_ends_by_itself(

@@ -83,7 +83,8 @@ def test_a_check_is_a_line_with_its_remedy_below() -> None:
         "      Para probar no hace falta: sin clave, make run usa un emulador incluido.",
         "  – OpenAI responde: antes, «Clave de OpenAI»",  # noqa: RUF001
         "  ! Vida de Agent Builder",
-        "      OpenAI lo cierra el 2026-11-30 (quedan 6 días), y con él los workflows. Prepara",
+        "      OpenAI lo cierra el 2026-11-30 (días que quedan: 6), y con él los workflows."
+        " Prepara",
         "      CHATKIT_MODE=self_hosted: MIGRATION.es.md. Pruébalo ya: make run MODE=self_hosted.",
         "  ✓ Base de datos al día: aún no hay tablas; se crean al arrancar",
         "",
