@@ -217,7 +217,7 @@ class FakeService:
         """Serves on a free port, or on the one from before; with an identity, over TLS."""
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         handlers = {name: self.handler(name) for name in self.answers}
-        streams = {
+        streams: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "WatchStats": grpc.unary_stream_rpc_method_handler(
                 self._watch_stats, request_deserializer=pb.WatchStatsRequest.FromString
             )
