@@ -120,7 +120,12 @@ export class ChatKitChat extends HTMLElement {
     toggle.classList.add("toggle");
     const status = h("p.unseen", { role: "status" });
     const end = h("div.end", { hidden: true });
-    const create = iconButton("plus", texts.newThread, () => this.newThread());
+    const create = h(
+      "button.create",
+      { type: "button", "aria-label": texts.newThread, onclick: () => this.newThread() },
+      iconOf("plus"),
+      h("span", {}, texts.newThread),
+    );
     const main = h(
       "section.main",
       { "aria-label": texts.title },

@@ -60,6 +60,7 @@ export function iconOf(name) {
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
   svg.setAttribute("class", "glyph");
+  svg.dataset.name = name;
   const path = document.createElementNS(SVG, "path");
   path.setAttribute("d", PATHS[name] ?? PATHS.info);
   svg.append(path);

@@ -92,14 +92,19 @@ function messageFrame(texts) {
 function sourcesOf(item) {
   const numbers = new Map();
   const list = [];
-  const citations = item.content.map(({ annotations }) =>
-    (annotations ?? []).filter(Boolean).map(({ source, index }) => {
+  const citations = item.content.map(({ annotations }) => {
+    const cited = (annotations ?? []).filter(Boolean).map(placed);
+    return cited.sort((a, b) => a.at - b.at).map(({ at, source }) => {
       const key = source.url ?? source.filename ?? source.id;
       if (!numbers.has(key)) numbers.set(key, list.push(source));
-      return { at: index ?? Infinity, number: numbers.get(key) };
-    }),
-  );
+      return { at, number: numbers.get(key) };
+    });
+  });
   return { list, citations };
+}
+
+function placed({ source, index }) {
+  return { source, at: index ?? Infinity };
 }
 
 function mark(number, source, texts) {

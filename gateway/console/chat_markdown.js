@@ -20,7 +20,7 @@ const sources = new WeakMap();
  *
  * @param {HTMLElement} container
  * @param {string} text
- * @param {{ at: number, number: number }[]} citations where sources are cited, in code points
+ * @param {{ at: number, number: number }[]} citations in their order; `at` counts code points
  * @param {(number: number) => Node} cite makes the mark of a source
  */
 export function showMarkdown(container, text, citations = [], cite = () => document.createTextNode("")) {
@@ -44,7 +44,7 @@ function marked(text, citations) {
   const characters = Array.from(plain);
   let from = 0;
   let result = "";
-  for (const { at, number } of citations.toSorted((a, b) => a.at - b.at)) {
+  for (const { at, number } of citations) {
     result += characters.slice(from, at).join("") + MARK + number + MARK_END;
     from = Math.max(from, at);
   }
@@ -168,18 +168,19 @@ const DRAW = {
   },
 
   table(lines, cite, depth) {
-    const cells = (line, name) =>
-      cellsOf(line).map((text) => h(name, {}, inline(text, cite, depth + 1)));
-    const [head, , ...rows] = lines;
-    const table = h(
-      "table",
-      {},
-      h("thead", {}, h("tr", {}, cells(head, "th"))),
-      h("tbody", {}, rows.map((row) => h("tr", {}, cells(row, "td")))),
-    );
+    const [head, rule, ...rows] = lines;
+    const sides = cellsOf(rule).map((cell) => SIDES[`${cell.startsWith(":")},${cell.endsWith(":")}`]);
+    const row = (line, name) =>
+      h("tr", {}, cellsOf(line).map((text, index) =>
+        h(name, { "data-align": sides[index] }, inline(text, cite, depth + 1))));
+    const body = rows.map((line) => row(line, "td"));
+    const table = h("table", {}, h("thead", {}, row(head, "th")), h("tbody", {}, body));
     return h("div.table", { tabIndex: 0 }, table);
   },
 };
+
+/** By the colons of a table's rule, at the start and at the end. */
+const SIDES = { "true,true": "center", "false,true": "end" };
 
 function drawn(lines, cite, depth) {
   if (depth > MAX_DEPTH) return [h("p", {}, unmarked(lines.join("\n")))];
