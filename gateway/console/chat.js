@@ -11,9 +11,9 @@
 
 import { Composer } from "./chat_composer.js";
 import { Conversation } from "./chat_conversation.js";
-import { h, iconButton, iconOf } from "./chat_dom.js";
+import { h, iconButton, iconOf, onEscape } from "./chat_dom.js";
 import { textOf } from "./chat_items.js";
-import { ChatClient } from "./chat_stream.js";
+import { ChatClient, ChatError } from "./chat_stream.js";
 import { textsIn } from "./chat_texts.js";
 import { Threads } from "./chat_threads.js";
 import { Transcript } from "./chat_transcript.js";
@@ -55,7 +55,7 @@ export class ChatKitChat extends HTMLElement {
 
   connectedCallback() {
     for (const name of PROPERTIES) this.#adopt(name);
-    this.#begin();
+    if (!this.#conversation) this.#begin();
     this.#seen.observe(this);
   }
 
@@ -139,7 +139,7 @@ export class ChatKitChat extends HTMLElement {
     style.onload = style.onerror = () => (panel.hidden = false);
     this.#parts = { transcript, composer, threads, title, toggle, status, end, panel, main };
     this.#root.replaceChildren(style, panel, status);
-    panel.onkeydown = ({ key }) => key === "Escape" && this.#setHistory(false);
+    onEscape(panel, () => this.#setHistory(false));
     takeDrops(main, (files) => composer.add(files));
     composer.allowFiles(this.hasAttribute("uploads"));
     composer.restore(draft);
@@ -192,7 +192,7 @@ export class ChatKitChat extends HTMLElement {
     return {
       open: (id) => this.#open(id),
       close: () => this.#setHistory(false),
-      deleted: (id) => id === this.#conversation.thread?.id && this.newThread(),
+      deleted: (id) => id === this.#conversation.thread?.id && this.#conversation.clear(),
       renamed: (thread) => this.#rename(thread),
       fail: (error) => this.#fail(error, null),
     };
@@ -233,7 +233,9 @@ export class ChatKitChat extends HTMLElement {
   }
 
   #fail(error, retry) {
-    this.#parts.transcript.showFailure(error, retry);
+    // What has a status was said to people; the rest are defects, in words for programmers.
+    const said = "status" in error ? error : new ChatError(this.#texts.failed);
+    this.#parts.transcript.showFailure(said, retry);
     const event = { detail: error, bubbles: true, composed: true };
     this.dispatchEvent(new CustomEvent("chat-error", event));
   }
@@ -248,7 +250,7 @@ export class ChatKitChat extends HTMLElement {
   #drawThread() {
     const { title, threads, composer, end } = this.#parts;
     const { thread, isOpen } = this.#conversation;
-    title.textContent = title.title = thread?.title ?? this.#texts.newThread;
+    title.textContent = title.title = thread ? (thread.title ?? this.#texts.newThread) : this.#texts.title;
     threads.setCurrent(thread?.id ?? null);
     composer.node.hidden = !isOpen;
     end.hidden = isOpen;

@@ -1,6 +1,6 @@
 /** One conversation: what is in it, the answer that is being written, and what went wrong. */
 
-import { ChatError } from "./chat_stream.js";
+import { ChatError, isTransient } from "./chat_stream.js";
 
 const PAGE = 50; // items
 const PENDING = "pending"; // the id of a message until the server has given it one
@@ -43,10 +43,6 @@ export class Conversation {
   /** Whether messages can be added. */
   get isOpen() {
     return (this.thread?.status?.type ?? "active") === "active";
-  }
-
-  isGrowing(id) {
-    return this.#run?.growing.has(id) ?? false;
   }
 
   /** Begins a new one. An answer that is being written goes on, unseen, and is kept. */
@@ -162,9 +158,8 @@ export class Conversation {
   }
 
   #fail(error, run, resend) {
-    const isTransient = error instanceof ChatError && error.isTransient;
     const again = run.isAccepted ? () => this.retry() : resend;
-    this.#view.drawFailure(error, isTransient ? again : null);
+    this.#view.drawFailure(error, isTransient(error) ? again : null);
   }
 
   #handle(event, run) {

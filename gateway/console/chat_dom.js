@@ -26,6 +26,15 @@ export function iconButton(icon, label, onclick, properties = {}) {
   );
 }
 
+/** Lets Escape do something within an element, and nothing in those around it. */
+export function onEscape(element, act) {
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.isComposing) return;
+    event.stopPropagation();
+    act();
+  });
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Strokes in a square of 24. */

@@ -10,11 +10,11 @@ export class ChatError extends Error {
     this.hint = hint;
     this.requestId = requestId;
   }
+}
 
-  /** Whether the same request may succeed if it is sent again. */
-  get isTransient() {
-    return this.status === 0 || this.status === 429 || this.status >= 500;
-  }
+/** Whether the same request may succeed if it is sent again; of what has a `status`, as ours has. */
+export function isTransient({ status }) {
+  return status === 0 || status === 429 || status >= 500;
 }
 
 /** What the gateway answers to a secret that has expired, or whose session was deleted. */
@@ -78,9 +78,9 @@ export class ChatClient {
   }
 
   async #authorized(send, signal) {
-    const secret = await this.#secretOtherThan(null);
     let response;
     try {
+      const secret = await this.#secretOtherThan(null);
       response = await send(secret);
       if (REFUSED.has(response.status)) response = await send(await this.#secretOtherThan(secret));
     } catch (error) {

@@ -1,6 +1,6 @@
 /** The list of a user's conversations: open, rename, delete. */
 
-import { h, iconButton } from "./chat_dom.js";
+import { h, iconButton, onEscape } from "./chat_dom.js";
 
 const PAGE = 20;
 
@@ -12,6 +12,7 @@ export class Threads {
   #threads = new Map();
   #hasMore = false;
   #current = null;
+  #isAsking = false;
   #list = h("ul.threads");
   #empty;
   #more;
@@ -56,15 +57,21 @@ export class Threads {
     }
   }
 
-  focus() {
-    (this.#list.querySelector("button.open") ?? this.node.querySelector("button")).focus();
+  /** Puts the focus on a thread, the first where it is not there. */
+  focus(thread = null) {
+    const buttons = [...this.#list.querySelectorAll("button.open")];
+    const found = buttons.find(({ dataset }) => dataset.id === thread?.id) ?? buttons[0];
+    (found ?? this.node.querySelector("button")).focus();
   }
 
-  #draw() {
+  /** `focused` is the thread whose button gets the focus: its user was in that row. */
+  #draw(focused = null) {
+    if (this.#isAsking) return; // a question is not taken away because an answer has come
     this.#empty.hidden = this.#threads.size > 0;
     this.#more.hidden = !this.#hasMore;
     this.#list.replaceChildren(...[...this.#threads.values()].map((thread) => this.#row(thread)));
     this.setCurrent(this.#current);
+    if (focused) this.focus(focused);
   }
 
   #row(thread) {
@@ -86,28 +93,26 @@ export class Threads {
   }
 
   #askTitle(row, thread) {
-    const field = h("input", { value: thread.title ?? "", maxLength: 256, "aria-label": this.#texts.titleOf });
+    const value = thread.title ?? "";
+    const field = h("input", { value, maxLength: 256, "aria-label": this.#texts.titleOf });
     const form = h("form", {}, field);
-    const back = () => row.replaceWith(this.#row(thread));
     form.onsubmit = (event) => {
       event.preventDefault();
-      field.onblur = null;
-      const title = field.value.trim();
-      back();
-      if (title && title !== thread.title) void this.#rename(thread, title);
+      void this.#rename(thread, field.value.trim());
     };
-    field.onkeydown = (event) => event.key === "Escape" && (event.stopPropagation(), back());
-    field.onblur = back;
-    row.replaceChildren(form);
+    field.onblur = () => this.#asked(null);
+    onEscape(field, () => this.#asked(thread));
+    this.#ask(row, form);
     field.select();
-    field.focus();
   }
 
   async #rename(thread, title) {
+    this.#asked(thread);
+    if (!title || title === thread.title) return;
     try {
       await this.#client.ask("threads.update", { thread_id: thread.id, title });
       this.#threads.set(thread.id, { ...thread, title });
-      this.#draw();
+      this.#draw(thread);
       this.#actions.renamed(this.#threads.get(thread.id));
     } catch (error) {
       this.#actions.fail(error);
@@ -115,24 +120,37 @@ export class Threads {
   }
 
   #askRemoval(row, thread) {
-    const back = () => this.#draw();
-    const yes = h("button.danger", { type: "button", onclick: () => this.#remove(thread) }, this.#texts.remove);
-    const no = h("button", { type: "button", onclick: back }, this.#texts.cancel);
-    row.onkeydown = (event) => event.key === "Escape" && (event.stopPropagation(), back());
-    row.replaceChildren(h("span.question", { role: "alert" }, this.#texts.removeQuestion), yes, no);
+    const { remove, removeQuestion, cancel } = this.#texts;
+    const question = h("span.question", { role: "alert" }, removeQuestion);
+    const yes = h("button.danger", { type: "button", onclick: () => this.#remove(thread) }, remove);
+    const no = h("button", { type: "button", onclick: () => this.#asked(thread) }, cancel);
+    onEscape(row, () => this.#asked(thread));
+    this.#ask(row, question, yes, no);
     yes.focus();
   }
 
   async #remove(thread) {
+    this.#asked(thread);
     try {
       await this.#client.ask("threads.delete", { thread_id: thread.id });
       this.#threads.delete(thread.id);
-      this.#draw();
+      this.#draw(thread);
       this.#actions.deleted(thread.id);
     } catch (error) {
-      this.#draw();
       this.#actions.fail(error);
     }
+  }
+
+  #ask(row, ...nodes) {
+    this.#isAsking = true;
+    row.replaceChildren(...nodes);
+  }
+
+  /** Shows the row as it was; `thread` has the focus again where its user is still there. */
+  #asked(thread) {
+    if (!this.#isAsking) return;
+    this.#isAsking = false;
+    this.#draw(thread);
   }
 }
 

@@ -202,6 +202,7 @@ def openai(chat: Chat) -> Iterator[EmulatorControl]:
     control = EmulatorControl(chat.system.emulator)
     yield control
     control.heal()
+    control.answers()  # as ever
     control.close()
 
 
