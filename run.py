@@ -97,6 +97,7 @@ def introduction(plan: Plan, today: datetime.date) -> str:
         f"  Address   {address}  (documentation at {address}/docs)",
         f"  OpenAI    {openai}",
         *_who_answers(settings, today),
+        f"  Console   {address}/{f'#token={token}' if token else ''}",
         f"  Token     {token or 'ask the issuer at JWT_JWKS_URL for one'}",
     ]
     if token:

@@ -77,6 +77,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for acceptor in self._acceptors:
             acceptor.close()
+        self.lifespan.state["watchers"].draining.set()  # they do not end by themselves
         # uvicorn cancels too, but then ends without a look at what the tasks still have to say.
         ending = asyncio.get_running_loop().call_later(self._grace_seconds, self._cancel_requests)
         try:

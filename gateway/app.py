@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from gateway.auth import Authenticator
 from gateway.client_script import create_client_script
 from gateway.config import Settings
+from gateway.console_page import create_console
 from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
@@ -23,6 +24,7 @@ from gateway.replicas import open_replicas
 from gateway.routes import ROUTES, State
 from gateway.shedding import open_shedding
 from gateway.texts import language_of
+from gateway.watching import Watchers
 from protos.chatkit.v1 import conversation_service_pb2_grpc, session_service_pb2_grpc
 from runtime import log as logs
 from runtime.admission import Admission
@@ -34,6 +36,7 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
     admission = admission or Admission()
     documentation = create_documentation()
     client_script = create_client_script()
+    console = create_console()
 
     def with_cors(app: ASGIApp) -> ASGIApp:
         return CORS(app, settings.cors_allow_origins)
@@ -66,6 +69,8 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
                 public_url=settings.gateway_public_url,
                 documentation=documentation,
                 client_script=client_script,
+                console=console,
+                watchers=Watchers(),
                 shedding=await open_shedding(admission, settings.cors_allow_origins, with_cors),
             )
 

@@ -82,6 +82,8 @@ _FIELDS = {
     "session_id": "sessionId",
     "client_secret": "existingSecret",
     "days": "days",
+    "page_size": "pageSize",
+    "page_token": "pageToken",
     "request": "request",
     "name": "file",
     "mime_type": "file",
@@ -166,18 +168,22 @@ def from_conversation_rpc(error: grpc.aio.AioRpcError) -> APIError:
     return failure
 
 
-def error_response(error: APIError, request_id: str, language: Language) -> Response:
+def error_body(error: APIError, request_id: str, language: Language) -> dict[str, Any]:
     """Returns the envelope of a failure."""
     text = text_of(error.reason, error.detail, language)
-    body = {
+    return {
         "success": False,
         "error": text.error,
         "code": error.reason,
         "hint": text.hint,
         "requestId": request_id,
     }
+
+
+def error_response(error: APIError, request_id: str, language: Language) -> Response:
+    """Returns the answer that a failure is."""
     headers = {"Content-Language": language, **error.headers}
-    return json_response(body, error.status_code, headers)
+    return json_response(error_body(error, request_id, language), error.status_code, headers)
 
 
 def json_response(

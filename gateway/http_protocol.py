@@ -21,6 +21,9 @@ CANCELLED = "gateway.cancelled"
 """In the scope of a request that is cancelled from here: why, one of the next two."""
 CLIENT_GONE, BODY_LATE = "client gone", "body late"
 
+AT_REST = "gateway.at_rest"
+"""In the scope: what an application calls whose answer goes on, but is work no more."""
+
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BODY_BYTE = 16
@@ -117,6 +120,7 @@ class HTTPProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
         if not self._shedding.refuses(scope, surplus=self._surplus):
             self._started = cycle
+            scope[AT_REST] = self._rest
             self._count(not cycle.more_body)
             super()._start_asgi_task(cycle, app)
             return
@@ -227,6 +231,9 @@ class HTTPProtocol(HttpToolsProtocol):
         """Counts a request as work from when all of it is there until it has its answer."""
         self._shedding.in_flight += working - self._working
         self._working = working
+
+    def _rest(self) -> None:
+        self._count(False)
 
     def _limit_waiting(self) -> None:
         """Limits how long we wait for what has not come yet; nothing, for most requests."""

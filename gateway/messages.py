@@ -80,6 +80,14 @@ def session(message: pb.Session) -> dict[str, Any]:
     return data
 
 
+def sessions(reply: pb.ListSessionsResponse) -> dict[str, Any]:
+    """Returns a page of sessions; the token of the next is null on the last."""
+    return {
+        "sessions": [session(message) for message in reply.sessions],
+        "nextPageToken": reply.next_page_token or None,
+    }
+
+
 def stats(reply: pb.GetStatsResponse) -> dict[str, Any]:
     """Returns the statistics under the names that the dashboard knows."""
     return {

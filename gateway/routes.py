@@ -16,14 +16,17 @@ from gateway.attachments import AttachmentContent, form_parts, link_of, raw_part
 from gateway.auth import Authenticator, Caller, client_secret_of, effective_user
 from gateway.channel import call, metadata
 from gateway.client_script import ANYBODYS, ClientScript, Mode
+from gateway.console_page import Console
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
 from gateway.shedding import Shedding
 from gateway.streaming import ChatAnswer
+from gateway.watching import MOST_SECONDS, StatsStream, Watchers
 from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import conversation_service_pb2_grpc as pb_chat_grpc
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
+from runtime import log as logs
 
 _HEALTH_TIMEOUT_SECONDS = 2.0
 _TRANSFER_TIMEOUT_SECONDS = 3600.0
@@ -50,6 +53,8 @@ class State(TypedDict):
     public_url: str | None
     documentation: Documentation
     client_script: ClientScript
+    console: Console
+    watchers: Watchers
     shedding: Shedding
 
 
@@ -83,7 +88,9 @@ async def refresh_session(request: Request[State]) -> Response:
 
 async def session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
-    names = {"user_id": caller.user_id, "session_id": request.path_params["session_id"]}
+    named = request.query_params.get("userId")
+    user_id = effective_user(caller, named) if named else caller.user_id
+    names = {"user_id": user_id, "session_id": request.path_params["session_id"]}
     if request.method == "DELETE":
         deleted = await call(
             request.state["sessions"].DeleteSession,
@@ -102,22 +109,58 @@ async def session(request: Request[State]) -> Response:
 
 async def stats(request: Request[State]) -> Response:
     caller = await _authenticate(request)
-    stats_request = pb.GetStatsRequest()
-    if named := request.query_params.get("userId"):
-        stats_request.user_id = effective_user(caller, named)
-    elif caller.is_admin:
-        stats_request.all_users = True
-    else:
-        stats_request.user_id = caller.user_id
-    days = request.query_params.get("days")
-    if days is not None:
-        if not re.fullmatch(r"-?[0-9]{1,9}", days):
-            raise APIError("INVALID_ARGUMENT", "days")
-        stats_request.days = int(days)
+    stats_request = pb.GetStatsRequest(**_whose(request, caller), days=_number(request, "days"))
     reply = await call(
         request.state["sessions"].GetStats, stats_request, request.state["timeout_seconds"]
     )
     return _success(messages.stats(reply))
+
+
+async def watch_stats(request: Request[State]) -> StatsStream:
+    caller = await _authenticate(request)
+    watch = request.state["sessions"].WatchStats
+    message = pb.WatchStatsRequest(**_whose(request, caller), days=_number(request, "days"))
+    await request.state["service_is_there"]()
+    return StatsStream(
+        lambda: watch(message, timeout=MOST_SECONDS, metadata=metadata()),
+        watchers=request.state["watchers"],
+        caller=caller,
+        language=_language(request),
+        request_id=logs.request_id.get(),
+        first_seconds=request.state["timeout_seconds"],
+    )
+
+
+async def list_sessions(request: Request[State]) -> Response:
+    caller = await _authenticate(request)
+    query = request.query_params
+    active = query.get("active", "false")
+    if active not in ("true", "false"):
+        raise APIError("INVALID_ARGUMENT", "active")
+    reply = await call(
+        request.state["sessions"].ListSessions,
+        pb.ListSessionsRequest(
+            **_whose(request, caller),
+            page_size=_number(request, "pageSize"),
+            page_token=query.get("pageToken", ""),
+            active_only=active == "true",
+            session_id=query.get("sessionId", ""),
+        ),
+        request.state["timeout_seconds"],
+    )
+    return _success(messages.sessions(reply))
+
+
+async def me(request: Request[State]) -> Response:
+    """Tells who the token's user is, as only we know who is an administrator."""
+    caller = await _authenticate(request)
+    return _success(
+        {
+            "userId": caller.user_id,
+            "administrator": caller.is_admin,
+            "expiresAt": int(caller.expires_at),
+        }
+    )
 
 
 async def chat(request: Request[State]) -> ChatAnswer:
@@ -204,6 +247,16 @@ async def docs(request: Request[State]) -> Response:
     return request.state["documentation"].page_response(language)
 
 
+async def console(request: Request[State]) -> Response:
+    accept = request.headers.get("accept", "")
+    return request.state["console"].page_response(accept, request.headers.get("if-none-match"))
+
+
+async def console_file(request: Request[State]) -> Response:
+    name, known = request.path_params["file"], request.headers.get("if-none-match")
+    return request.state["console"].file_response(name, known)
+
+
 async def _authenticate(request: Request[State]) -> Caller:
     authenticator: Authenticator = request.state["authenticator"]
     return await authenticator.authenticate(_authorization(request))
@@ -219,6 +272,26 @@ def _effective_user(caller: Caller, body: Mapping[str, Any]) -> str:
     """Returns the user whom a body names; who is null is not named. Raises APIError."""
     named = body.get("userId")
     return caller.user_id if named is None else effective_user(caller, named)
+
+
+def _whose(request: Request[State], caller: Caller) -> dict[str, Any]:
+    """Returns the fields that say whose a query is: an administrator's is everybody's.
+
+    Raises APIError.
+    """
+    if named := request.query_params.get("userId"):
+        return {"user_id": effective_user(caller, named)}
+    return {"all_users": True} if caller.is_admin else {"user_id": caller.user_id}
+
+
+def _number(request: Request[State], name: str) -> int | None:
+    """Returns a parameter of the query, which the service judges. Raises APIError."""
+    given = request.query_params.get(name)
+    if given is None:
+        return None
+    if not re.fullmatch(r"-?[0-9]{1,9}", given):
+        raise APIError("INVALID_ARGUMENT", name)
+    return int(given)
 
 
 async def _upload(
@@ -296,7 +369,10 @@ ROUTES = [
     Route("/api/chatkit/session", create_session, methods=["POST"]),
     Route("/api/chatkit/refresh", refresh_session, methods=["POST"]),
     Route("/api/chatkit/session/{session_id}", session, methods=["GET", "DELETE"]),
+    Route("/api/chatkit/sessions", list_sessions, methods=["GET"]),
     Route("/api/chatkit/stats", stats, methods=["GET"]),
+    Route("/api/chatkit/stats/stream", watch_stats, methods=["GET"]),
+    Route("/api/chatkit/me", me, methods=["GET"]),
     Route("/api/chatkit", chat, methods=["POST"]),
     Route("/api/chatkit/attachments", attachments, methods=["POST"]),
     Route("/api/chatkit/attachments/{attachment_id}", attachment, methods=["GET", "POST"]),
@@ -306,4 +382,6 @@ ROUTES = [
     Route("/chatkit-client.d.ts", client_types, methods=["GET"]),
     Route("/openapi.json", openapi, methods=["GET"]),
     Route("/docs", docs, methods=["GET"]),
+    Route("/", console, methods=["GET"]),
+    Route("/console/{file}", console_file, methods=["GET"]),
 ]

@@ -198,6 +198,24 @@ TEXTS: dict[str, Translations] = {
         es=Text("El parámetro days no es válido.", "Debe ser un entero de 1 a 366."),
         en=Text("The parameter days is not valid.", "It must be an integer from 1 to 366."),
     ),
+    "INVALID_ARGUMENT.active": Translations(
+        es=Text("El parámetro active no es válido.", "Debe ser true o false."),
+        en=Text("The parameter active is not valid.", "It must be true or false."),
+    ),
+    "INVALID_ARGUMENT.pageSize": Translations(
+        es=Text("El parámetro pageSize no es válido.", "Debe ser un entero de 1 a 1000."),
+        en=Text("The parameter pageSize is not valid.", "It must be an integer from 1 to 1000."),
+    ),
+    "INVALID_ARGUMENT.pageToken": Translations(
+        es=Text(
+            "El parámetro pageToken no es válido.",
+            "Debe ser el nextPageToken de la página anterior; sin él se lee la primera.",
+        ),
+        en=Text(
+            "The parameter pageToken is not valid.",
+            "It must be the nextPageToken of the page before; without it the first is read.",
+        ),
+    ),
     "INVALID_ARGUMENT.request": Translations(
         es=Text(
             "Esta petición del chat (request) no es válida o no se puede atender ahora.",
@@ -250,6 +268,16 @@ TEXTS: dict[str, Translations] = {
         en=Text(
             "You have sent too many messages in a minute.",
             "Wait a little and try again. The limit is CHATKIT_REQUESTS_PER_MINUTE.",
+        ),
+    ),
+    "RATE_LIMITED.watchers": Translations(
+        es=Text(
+            "Ya sigues las estadísticas desde demasiadas páginas a la vez.",
+            "Cierra alguna de ellas y vuelve a intentarlo.",
+        ),
+        en=Text(
+            "You already follow the statistics from too many pages at a time.",
+            "Close some of them and try again.",
         ),
     ),
     "WORKFLOW_NOT_CONFIGURED": Translations(

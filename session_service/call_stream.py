@@ -254,8 +254,9 @@ class Handlers:
         self, service: str, handlers: Mapping[str, RpcMethodHandler]
     ) -> None:
         for method, handler in handlers.items():
-            name = f"/{service}/{method}"
-            self.by_name[name] = on_bytes(self._wrap(handler, name))
+            if not handler.response_streaming:
+                name = f"/{service}/{method}"
+                self.by_name[name] = on_bytes(self._wrap(handler, name))
 
 
 def on_bytes(handler: RpcMethodHandler) -> Handler:

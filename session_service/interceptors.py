@@ -56,6 +56,8 @@ STATUS_CODES = {
 REQUEST_ID_KEY = "x-request-id"
 _CARRIER = "/chatkit.v1.CallStreamService/Carry"
 """Not a call, but what calls come on, from known callers; each is wrapped by itself."""
+_WAITING = frozenset({"WatchStats"})
+"""Calls that next to always wait for something to happen: no work that could be too much."""
 _DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the session service"
 
 log = structlog.get_logger()
@@ -84,6 +86,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._admission = admission
         self._callers = callers
         self._in_flight = 0
+        self._waiting = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._limits: set[asyncio.Timeout] = set()
@@ -115,7 +118,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def admits(self) -> bool:
         """Tells whether to begin one more call; else it is to be ended with `refuse`."""
-        return self._admission.admits(self._in_flight)
+        return self._admission.admits(self._in_flight - self._waiting)
 
     def wrap(self, handler: Handler, method: str) -> Handler:
         """Returns a handler that does what this one does, with what is around every call."""
@@ -176,7 +179,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         metadata = ((REQUEST_ID_KEY, request_id),)
         outcome = "CANCELLED"
         said: dict[str, str] = {}
-        self._enter()
+        self._enter(method)
         try:
             context.set_trailing_metadata(metadata)
             logs.caller.set(self._callers.admit(sent, context))
@@ -196,7 +199,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
             )
         finally:
-            self._leave()
+            self._leave(method)
             duration_ms = round((time.perf_counter() - started) * 1000, 1)
             log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms, **said)
         await context.abort(
@@ -218,12 +221,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise Unavailable from None
             raise
 
-    def _enter(self) -> None:
+    def _enter(self, method: str) -> None:
         self._in_flight += 1
+        self._waiting += method in _WAITING
         self._idle.clear()
 
-    def _leave(self) -> None:
+    def _leave(self, method: str) -> None:
         self._in_flight -= 1
+        self._waiting -= method in _WAITING
         if self._in_flight == 0:
             self._idle.set()
 

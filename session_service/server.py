@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
@@ -39,7 +40,7 @@ from session_service.openai_api import ChatKitAPI
 from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
 from session_service.readiness import Readiness
-from session_service.servicers import SessionServicer
+from session_service.servicers import SessionServicer, read_stats
 from session_service.sessions import Sessions
 from session_service.stores.base import CannotOpenStore, Store
 from session_service.stores.postgres import open_postgres_store
@@ -47,6 +48,7 @@ from session_service.stores.sqlite import open_sqlite_store
 from session_service.stores.sqlite_file import sqlite_remedy
 from session_service.streams import Streams
 from session_service.usage import UsageSync
+from session_service.watching import Watching
 
 if TYPE_CHECKING:
     from session_service.conversation_server import ConversationServer
@@ -85,6 +87,7 @@ class Server:
     _sessions: Sessions
     _cancellations: Cancellations
     _streams: Streams
+    _watching: Watching[session_service_pb2.GetStatsResponse]
 
     async def drain(self) -> None:
         """Takes no more calls and finishes those that have begun, for `GRACE_SECONDS` at most."""
@@ -92,6 +95,7 @@ class Server:
         stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS + _LAST_BYTES_SECONDS))
         await asyncio.sleep(0)  # so that it refuses new calls from here on
         self._call_streams.drain()
+        self._watching.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
                 await self._streams.drain(GRACE_SECONDS - _ENDING_SECONDS)
@@ -139,7 +143,10 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         await stack.enter_async_context(watching(admission))
         calls = CallInterceptor(admission, _callers(settings))
         server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
-        servicer = SessionServicer(sessions, store, settings.chatkit_timeout_seconds)
+        watching_stats = Watching(store, functools.partial(read_stats, store))
+        servicer = SessionServicer(
+            sessions, store, watching_stats, settings.chatkit_timeout_seconds
+        )
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
         carried = Handlers(calls.wrap)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
@@ -166,7 +173,17 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         if conversations is not None:
             background += [streams.end_deleted(store), conversations.housekeeping.run()]
         await stack.enter_async_context(_running(background))
-        yield Server(port, server, health, calls, call_streams, sessions, cancellations, streams)
+        yield Server(
+            port,
+            server,
+            health,
+            calls,
+            call_streams,
+            sessions,
+            cancellations,
+            streams,
+            watching_stats,
+        )
 
 
 def _issuer(settings: Settings, api: ChatKitAPI) -> Issuer:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TypeAlias
 
 import grpc
@@ -16,6 +16,7 @@ from session_service.errors import InvalidArgument
 from session_service.sessions import Sessions, Status, now_ms, status_of, time_to_work
 from session_service.statistics import AnswerTime, Breakdown, date_of, statistics
 from session_service.stores.base import Day, Session, StateVariables, Store
+from session_service.watching import Watching
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -34,11 +35,18 @@ _NOTHING = Breakdown()
 
 
 class SessionServicer(pb_grpc.SessionServiceServicer):
-    """The six calls of the contract."""
+    """The calls of the contract."""
 
-    def __init__(self, sessions: Sessions, store: Store, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        store: Store,
+        watching: Watching[pb.GetStatsResponse],
+        timeout_seconds: float,
+    ) -> None:
         self._sessions = sessions
         self._store = store
+        self._watching = watching
         self._timeout_seconds = timeout_seconds
 
     async def CreateSession(
@@ -80,6 +88,8 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
             None if request.all_users else request.user_id,
             request.page_size,
             _parse_page_token(request.page_token),
+            active_only=request.active_only,
+            session_id=request.session_id or None,
         )
         return pb.ListSessionsResponse(
             sessions=[_message(session) for session in page],
@@ -88,42 +98,16 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
 
     async def WatchStats(
         self, request: pb.WatchStatsRequest, context: Context
-    ) -> AsyncIterator[pb.WatchStatsResponse]:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not yet")
-        yield pb.WatchStatsResponse()
+    ) -> AsyncGenerator[pb.WatchStatsResponse, None]:
+        with self._watching.watch(*_scope(request)) as watcher:
+            while True:
+                yield pb.WatchStatsResponse(stats=await watcher.next())
 
     async def Diagnose(self, request: pb.DiagnoseRequest, context: Context) -> pb.DiagnoseResponse:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not yet")
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
-        stats = await statistics(
-            self._store,
-            None if request.all_users else request.user_id,
-            request.days if request.HasField("days") else None,
-        )
-        totals = stats.totals
-        return pb.GetStatsResponse(
-            total_sessions=totals.sessions,
-            active_sessions=stats.active,
-            sessions_today=stats.today.sessions,
-            total_messages=totals.messages,
-            messages_today=stats.today.messages,
-            refreshes=totals.refreshes,
-            deleted_sessions=totals.deleted,
-            failures=totals.failures,
-            average_session_duration_seconds=stats.average_duration_seconds,
-            last_activity=_timestamp(totals.last_activity_ms),
-            messages_updated_at=_timestamp(totals.messages_updated_ms),
-            daily=[_daily(day, stats.by_day.get(day.day, _NOTHING)) for day in stats.daily],
-            turns=totals.turns,
-            failed_turns=totals.failed_turns,
-            input_tokens=totals.input_tokens,
-            output_tokens=totals.output_tokens,
-            estimated_turns=totals.estimated_turns,
-            tool_calls=totals.tool_calls,
-            answer_time=_answer_time(stats.total.answer_time),
-            failures_by_reason=stats.total.failures,
-        )
+        return await read_stats(self._store, *_scope(request))
 
     def _deadline(self, context: Context) -> float:
         """Returns our limit or the caller's, whichever is first, in event loop time."""
@@ -131,6 +115,42 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
         seconds = min(self._timeout_seconds, math.inf if remaining is None else remaining)
         # A little early, so that the caller hears the reason and not just that it is too late.
         return asyncio.get_running_loop().time() + time_to_work(seconds)
+
+
+async def read_stats(store: Store, user_id: str | None, days: int | None) -> pb.GetStatsResponse:
+    """Returns the statistics of a user or of everybody (None). Raises what `statistics` raises."""
+    stats = await statistics(store, user_id, days)
+    totals = stats.totals
+    return pb.GetStatsResponse(
+        total_sessions=totals.sessions,
+        active_sessions=stats.active,
+        sessions_today=stats.today.sessions,
+        total_messages=totals.messages,
+        messages_today=stats.today.messages,
+        refreshes=totals.refreshes,
+        deleted_sessions=totals.deleted,
+        failures=totals.failures,
+        average_session_duration_seconds=stats.average_duration_seconds,
+        last_activity=_timestamp(totals.last_activity_ms),
+        messages_updated_at=_timestamp(totals.messages_updated_ms),
+        daily=[_daily(day, stats.by_day.get(day.day, _NOTHING)) for day in stats.daily],
+        turns=totals.turns,
+        failed_turns=totals.failed_turns,
+        input_tokens=totals.input_tokens,
+        output_tokens=totals.output_tokens,
+        estimated_turns=totals.estimated_turns,
+        tool_calls=totals.tool_calls,
+        answer_time=_answer_time(stats.total.answer_time),
+        failures_by_reason=stats.total.failures,
+    )
+
+
+def _scope(request: pb.GetStatsRequest | pb.WatchStatsRequest) -> tuple[str | None, int | None]:
+    """Returns whose statistics are asked for, None for everybody's, and of how many days."""
+    return (
+        None if request.all_users else request.user_id,
+        request.days if request.HasField("days") else None,
+    )
 
 
 def _message(session: Session) -> pb.Session:

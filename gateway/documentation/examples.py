@@ -63,6 +63,12 @@ SESSION: JSON = {
     "refreshed_to": REFRESHED["session_id"],
 }
 
+PAGE_TOKEN = "MTc5NTMzODAwMDAwMCBja3Nlc3NfNjhmMWMwYTJiN2Q0ODE5MGExYjJjM2Q0"
+
+SESSIONS: JSON = {"sessions": [SESSION], "nextPageToken": PAGE_TOKEN}
+
+ME: JSON = {"userId": "7", "administrator": False, "expiresAt": _CREATED_AT + 3600}
+
 DELETED: JSON = {"id": SESSION_ID, "status": "deleted"}
 
 STATS: JSON = {
@@ -116,6 +122,18 @@ STATS: JSON = {
         },
     ],
 }
+
+WATCHED = """\
+event: stats
+data: {"totalSessions":42,"totalMessages":318,"activeSessions":1,"sessionsToday":2}
+
+: still here
+
+event: error
+data: {"success":false,"error":"Tu sesión en el dashboard ha caducado.","code":"UNAUTHENTICATED"}
+
+"""
+"""Of a stream of statistics, with a little of what each event says."""
 
 _NOTHING: JSON = {"answerTime": None, "failuresByReason": {}}
 

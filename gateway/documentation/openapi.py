@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.documentation.chat import chat_paths
+from gateway.documentation.console import console_paths
 from gateway.documentation.examples import (
     ATTACHMENT_ID,
     JSON,
@@ -51,6 +52,7 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
         failures = {str(status): response(*keys) for status, keys in _by_status(error_keys).items()}
         return specific | {"responses": specific["responses"] | failures}
 
+    every_path = paths(say, errors) | chat_paths(say) | console_paths(say)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,7 +76,7 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
             path: {
                 method: operation(specific, keys) for method, (specific, keys) in operations.items()
             }
-            for path, operations in (paths(say, errors) | chat_paths(say)).items()
+            for path, operations in every_path.items()
         },
         "components": {
             "schemas": schemas(say),

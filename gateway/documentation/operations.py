@@ -8,7 +8,7 @@ from gateway.documentation.schemas import Say, ref, success
 from gateway.texts import Language, session_deleted
 
 # The errors of a route are keys of TEXTS; a `*` stands for every variant of a reason.
-_CALL_ERRORS = ("UNAUTHENTICATED", "INTERNAL", "UPSTREAM_TIMEOUT", "UNAVAILABLE.*")
+CALL_ERRORS = ("UNAUTHENTICATED", "INTERNAL", "UPSTREAM_TIMEOUT", "UNAVAILABLE.*")
 _BODY_ERRORS = (
     "INVALID_ARGUMENT.body",
     "INVALID_ARGUMENT.userId",
@@ -17,7 +17,7 @@ _BODY_ERRORS = (
     "UNSUPPORTED_MEDIA_TYPE",
 )
 _ISSUE_ERRORS = (
-    *_CALL_ERRORS,
+    *CALL_ERRORS,
     *_BODY_ERRORS,
     "RATE_LIMITED",
     "WORKFLOW_NOT_CONFIGURED.*",
@@ -29,13 +29,15 @@ _ISSUE_ERRORS = (
     "UPSTREAM_UNAVAILABLE.*",
 )
 _SESSION_ERRORS = (
-    *_CALL_ERRORS,
+    *CALL_ERRORS,
     "INVALID_ARGUMENT.sessionId",
+    "INVALID_ARGUMENT.userId",
+    "PERMISSION_DENIED",
     "SESSION_NOT_FOUND",
     "NOT_FOUND",  # an id with a slash in it names another path
 )
-_STATS_ERRORS = (
-    *_CALL_ERRORS,
+STATS_ERRORS = (
+    *CALL_ERRORS,
     "INVALID_ARGUMENT.days",
     "INVALID_ARGUMENT.userId",
     "PERMISSION_DENIED",
@@ -61,7 +63,7 @@ def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Seque
             "get": (_get(say), _SESSION_ERRORS),
             "delete": (_delete(say, language), _SESSION_ERRORS),
         },
-        "/api/chatkit/stats": {"get": (_stats(say), _STATS_ERRORS)},
+        "/api/chatkit/stats": {"get": (_stats(say), STATS_ERRORS)},
         "/healthz": {"get": (_health(say), ())},
         "/readyz": {"get": (_ready(say), ("UNAVAILABLE",))},
         "/chatkit-client.js": {"get": (_client_script(say), ("UNAVAILABLE",))},
@@ -146,11 +148,11 @@ def _get(say: Say) -> JSON:
         "summary": say("Read a session", "Consultar una sesión"),
         "description": say(
             "Returns one of your sessions, never its secret. Another user's session is a 404, for"
-            " an administrator too.",
+            " an administrator too, who names the user in `userId`.",
             "Devuelve una de tus sesiones, nunca su secreto. La sesión de otro usuario es un 404,"
-            " también para un administrador.",
+            " también para un administrador, que indica el usuario en `userId`.",
         ),
-        "parameters": [ref("SessionId", "parameters"), *common_parameters()],
+        "parameters": [ref("SessionId", "parameters"), _acting_for(say), *common_parameters()],
         "responses": ok(
             say("The session.", "La sesión."),
             success(ref("Session")),
@@ -171,7 +173,7 @@ def _delete(say: Say, language: Language) -> JSON:
             "Termina una de tus sesiones con todas las que se renovaron de ella o a ella. Es"
             " idempotente. La cancelación en OpenAI sigue en segundo plano si hace falta.",
         ),
-        "parameters": [ref("SessionId", "parameters"), *common_parameters()],
+        "parameters": [ref("SessionId", "parameters"), _acting_for(say), *common_parameters()],
         "responses": ok(
             say("It is deleted.", "Está eliminada."),
             success(ref("DeletedSession"), message={"type": "string"}),
@@ -192,25 +194,7 @@ def _stats(say: Say) -> JSON:
             " usuario que indique `userId`. `days` solo afecta a `daily`.",
         ),
         "parameters": [
-            {
-                "name": "userId",
-                "in": "query",
-                "description": say(
-                    "Whose statistics; empty is the same as absent. Another user's are for"
-                    " administrators.",
-                    "De quién son las estadísticas; vacío equivale a no indicarlo. Las de otro"
-                    " usuario son para administradores.",
-                ),
-                "schema": {"type": "string", "maxLength": 256, "pattern": "^[ -~]*$"},
-                "example": "7",
-            },
-            {
-                "name": "days",
-                "in": "query",
-                "description": say("How many days `daily` has.", "Cuántos días tiene `daily`."),
-                "schema": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30},
-                "example": 2,
-            },
+            *whose_days(say),
             *common_parameters(),
         ],
         "responses": ok(
@@ -270,7 +254,7 @@ def _operational(name: str, summary: str, description: str, status: str, say: Sa
 
 
 def _client_script(say: Say) -> JSON:
-    return _client_file(
+    return client_file(
         "getClientScript",
         say("Module for the dashboard", "Módulo para el dashboard"),
         say(
@@ -285,7 +269,7 @@ def _client_script(say: Say) -> JSON:
 
 
 def _client_types(say: Say) -> JSON:
-    return _client_file(
+    return client_file(
         "getClientTypes",
         say("Its types", "Sus tipos"),
         say("The module's types for TypeScript.", "Los tipos del módulo para TypeScript."),
@@ -294,7 +278,7 @@ def _client_types(say: Say) -> JSON:
     )
 
 
-def _client_file(name: str, summary: str, description: str, media_type: str, say: Say) -> JSON:
+def client_file(name: str, summary: str, description: str, media_type: str, say: Say) -> JSON:
     return {
         "operationId": name,
         "tags": ["operations"],
@@ -360,6 +344,49 @@ def _docs(say: Say) -> JSON:
                 "content": {"text/html": {"schema": {"type": "string"}}},
             }
         },
+    }
+
+
+def whose_days(say: Say) -> list[JSON]:
+    return [
+        whose(say),
+        {
+            "name": "days",
+            "in": "query",
+            "description": say("How many days `daily` has.", "Cuántos días tiene `daily`."),
+            "schema": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30},
+            "example": 2,
+        },
+    ]
+
+
+def whose(say: Say) -> JSON:
+    return _user(
+        say(
+            "Whose; empty is the same as absent. Another user's are for administrators, whose own"
+            " are everybody's.",
+            "De quién; vacío equivale a no indicarlo. Lo de otro usuario es para administradores,"
+            " que sin él ven lo de todos.",
+        )
+    )
+
+
+def _acting_for(say: Say) -> JSON:
+    return _user(
+        say(
+            "The user for whom an administrator acts; empty is the same as absent.",
+            "El usuario por el que actúa un administrador; vacío equivale a no indicarlo.",
+        )
+    )
+
+
+def _user(description: str) -> JSON:
+    return {
+        "name": "userId",
+        "in": "query",
+        "description": description,
+        "schema": {"type": "string", "maxLength": 256, "pattern": "^[ -~]*$"},
+        "example": "7",
     }
 
 

@@ -27,6 +27,40 @@ def schemas(say: Say) -> JSON:
                 },
             }
         ),
+        "Sessions": _object(
+            {
+                "sessions": {
+                    "type": "array",
+                    "description": say("Newest first.", "Primero la más nueva."),
+                    "items": ref("Session"),
+                },
+                "nextPageToken": {
+                    "type": ["string", "null"],
+                    "description": say(
+                        "What to send as `pageToken` for the next page; null on the last.",
+                        "Lo que se envía como `pageToken` para la página siguiente; null en la"
+                        " última.",
+                    ),
+                },
+            }
+        ),
+        "Me": _object(
+            {
+                "userId": {
+                    "type": "string",
+                    "description": say("The user.", "El usuario."),
+                },
+                "administrator": {
+                    "type": "boolean",
+                    "description": say(
+                        "Whether they may act for others.", "Si puede actuar por otros."
+                    ),
+                },
+                "expiresAt": _unix_seconds(
+                    say("When the token expires", "Cuándo caduca el token"), say
+                ),
+            }
+        ),
         "Stats": _stats(say),
         "DailyStats": _daily(say),
         "ChatRequest": _chat_request(say),

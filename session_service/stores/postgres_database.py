@@ -20,6 +20,7 @@ from session_service.errors import store_failed
 from session_service.stores import postgres_rollups as rollups
 from session_service.stores.base import CannotOpenStore
 from session_service.stores.changes import Changes
+from session_service.stores.counted import Counted
 from session_service.stores.postgres_batches import Batches, Kind
 from session_service.stores.postgres_schema import migrate
 
@@ -120,6 +121,7 @@ class PostgresDatabase:
         groups: Sequence[Sequence[Kind[Any, Any]]],
         unlogged: Sequence[Kind[Any, Any]],
     ) -> None:
+        self.counted = Counted()
         self._pool = pool
         self._batches: dict[Kind[Any, Any], Batches] = {}
         for kinds in groups:
@@ -214,6 +216,7 @@ class PostgresDatabase:
                         await rollups.write(db, changes)
                     committing = True
                     await db.execute("COMMIT")
+                    self.counted.tell(self.counted.scopes(changes))
                     return result
             except _Conflict:
                 if not tries_left:

@@ -117,6 +117,8 @@ def test_only_what_needs_a_token_asks_for_one() -> None:
         "/chatkit-client.d.ts",
         "/openapi.json",
         "/docs",
+        "/",
+        "/console/{file}",
         by_link,
     }
     by_secret = {path for _, path, operation in operations() if operation.get("security")}

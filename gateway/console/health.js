@@ -1,0 +1,73 @@
+/** The checklist of what has to be in order, and the mode; administrators can ask OpenAI, too. */
+
+import { $, element } from "./dom.js";
+import { problemBox } from "./problem.js";
+
+const CHECKS = "/api/chatkit/checks";
+const MARKS = { passed: "✓", failed: "✗", warning: "!", skipped: "–" };
+
+export function createHealth({ api, getView, announce }) {
+  let answer = null; // what the route has said
+  let problem = null;
+
+  $("ask-openai").addEventListener("click", () => void load("POST"));
+
+  async function load(method = "GET") {
+    const button = $("ask-openai");
+    button.disabled = true;
+    if (method === "POST") announce(getView().words["health.asking"]);
+    try {
+      answer = await api.request(method, CHECKS);
+      problem = null;
+    } catch (error) {
+      if (error.status === 404) answer = await readiness();
+      else problem = error;
+    }
+    button.disabled = false;
+    show();
+  }
+
+  /** Returns what can be told without the checklist. */
+  async function readiness() {
+    await api.request("GET", "/readyz");
+    return { mode: null, checks: null };
+  }
+
+  function show() {
+    const { words, caller } = getView();
+    $("ask-openai").hidden = !caller?.administrator || !answer?.checks;
+    if (problem) return $("checks").replaceChildren(problemBox(problem, words));
+    if (!answer) return $("checks").replaceChildren(element("p", {}, words["health.asking"]));
+    if (!answer.checks) {
+      return $("checks").replaceChildren(
+        element("p", {}, words["health.ready"]),
+        element("p", { class: "soft" }, words["health.none"]),
+      );
+    }
+    const mode = words[`mode.${answer.mode}`] ?? "–"; // nobody knows it while the service is away
+    return $("checks").replaceChildren(
+      element("p", { class: "mode" }, `${words["health.mode"]}: `, element("strong", {}, mode)),
+      element("ul", { class: "checks" }, answer.checks.map(item)),
+    );
+  }
+
+  function item({ name, state, title, remedy, details }) {
+    const { words } = getView();
+    const good = state === "passed";
+    const facts = Object.entries(details ?? {}).map(([key, value]) => `${key}: ${value}`);
+    return element(
+      "li",
+      { "data-state": state, "data-check": name },
+      element("span", { class: "mark", "aria-hidden": "true" }, MARKS[state] ?? "?"),
+      element(
+        "div",
+        {},
+        element("p", {}, element("span", { class: "unseen" }, `${words[`check.${state}`]}: `), title),
+        remedy && !good ? element("p", { class: "soft" }, remedy) : null,
+        facts.length && !good ? element("code", { class: "soft" }, facts.join(" · ")) : null,
+      ),
+    );
+  }
+
+  return { load, show };
+}
