@@ -20,7 +20,7 @@ import { Transcript } from "./chat_transcript.js";
 
 const STYLE = new URL("chat.css", import.meta.url).href;
 
-const PROPERTIES = ["getClientSecret", "apiUrl"];
+const PROPERTIES = ["getClientSecret", "apiUrl", "uploads"];
 
 export class ChatKitChat extends HTMLElement {
   static observedAttributes = ["lang", "uploads"];
@@ -53,6 +53,14 @@ export class ChatKitChat extends HTMLElement {
     this.#begin();
   }
 
+  get uploads() {
+    return this.hasAttribute("uploads");
+  }
+
+  set uploads(isAllowed) {
+    this.toggleAttribute("uploads", Boolean(isAllowed));
+  }
+
   connectedCallback() {
     for (const name of PROPERTIES) this.#adopt(name);
     if (!this.#conversation) this.#begin();
@@ -66,7 +74,7 @@ export class ChatKitChat extends HTMLElement {
 
   attributeChangedCallback(name) {
     if (!this.#parts) return;
-    if (name === "uploads") this.#parts.composer.allowFiles(this.hasAttribute("uploads"));
+    if (name === "uploads") this.#parts.composer.allowFiles(this.uploads);
     else this.#build();
   }
 
@@ -141,7 +149,7 @@ export class ChatKitChat extends HTMLElement {
     this.#root.replaceChildren(style, panel, status);
     onEscape(panel, () => this.#setHistory(false));
     takeDrops(main, (files) => composer.add(files));
-    composer.allowFiles(this.hasAttribute("uploads"));
+    composer.allowFiles(this.uploads);
     composer.restore(draft);
     this.#view().drawAll();
     if (this.#isSeen) void threads.load();
@@ -250,13 +258,19 @@ export class ChatKitChat extends HTMLElement {
   #drawThread() {
     const { title, threads, composer, end } = this.#parts;
     const { thread, isOpen } = this.#conversation;
-    title.textContent = title.title = thread ? (thread.title ?? this.#texts.newThread) : this.#texts.title;
+    title.textContent = title.title = thread
+      ? (thread.title ?? this.#texts.newThread)
+      : this.#texts.title;
     threads.setCurrent(thread?.id ?? null);
     composer.node.hidden = !isOpen;
     end.hidden = isOpen;
     if (!isOpen) {
       const { type, reason } = thread.status;
-      const button = h("button", { type: "button", onclick: () => this.newThread() }, this.#texts.newThread);
+      const button = h(
+        "button",
+        { type: "button", onclick: () => this.newThread() },
+        this.#texts.newThread,
+      );
       const says = [h("strong", {}, this.#texts[type]), reason ? ` ${reason}` : ""];
       end.replaceChildren(h("p", {}, says), button);
     }
@@ -273,14 +287,18 @@ export class ChatKitChat extends HTMLElement {
     return this.#parts.panel.hasAttribute("data-history");
   }
 
-  /** Opens or closes the list of conversations, where there is no room for it beside. */
+  /**
+   * Opens or closes the list of conversations, where there is no room for it beside. Returns
+   * whether it was not so already.
+   */
   #setHistory(isOpen) {
     const { panel, toggle, threads } = this.#parts;
-    if (isOpen === this.#hasHistory) return;
+    if (isOpen === this.#hasHistory) return false;
     panel.toggleAttribute("data-history", isOpen);
     toggle.ariaExpanded = String(isOpen);
     if (isOpen) threads.focus();
     else toggle.focus();
+    return true;
   }
 
   /** Says something to who cannot see it. */

@@ -50,7 +50,13 @@ export class Composer {
     this.#stop = iconButton("stop", texts.stop, () => actions.stop(), { hidden: true });
     this.#stop.classList.add("primary");
     const row = h("div.row", {}, this.#attach, this.#picker, this.#field, this.#stop, this.#send);
-    this.node = h("form.composer", { onsubmit: (event) => this.#onSubmit(event) }, this.#list, this.#hint, row);
+    this.node = h(
+      "form.composer",
+      { onsubmit: (event) => this.#onSubmit(event) },
+      this.#list,
+      this.#hint,
+      row,
+    );
     this.#draw();
   }
 
@@ -99,7 +105,13 @@ export class Composer {
   }
 
   async #upload(file) {
-    const entry = { name: file.name, abort: new AbortController(), progress: 0, attachment: null, error: null };
+    const entry = {
+      name: file.name,
+      abort: new AbortController(),
+      progress: 0,
+      attachment: null,
+      error: null,
+    };
     this.#files.push(entry);
     this.#draw();
     const onProgress = (share) => {
@@ -151,17 +163,32 @@ export class Composer {
       return h("li.file", { "data-status": "failed" }, iconOf("warning"), text, remove);
     }
     if (!attachment) {
-      entry.bar = h("progress", { max: 1, value: entry.progress, "aria-label": this.#texts.uploading(name) });
-      return h("li.file", { "data-status": "uploading" }, iconOf("file"), h("span.label", {}, label, entry.bar), remove);
+      entry.bar = h("progress", {
+        max: 1,
+        value: entry.progress,
+        "aria-label": this.#texts.uploading(name),
+      });
+      return h(
+        "li.file",
+        { "data-status": "uploading" },
+        iconOf("file"),
+        h("span.label", {}, label, entry.bar),
+        remove,
+      );
     }
-    const picture = attachment.preview_url ? h("img", { src: attachment.preview_url, alt: "" }) : iconOf("file");
+    const picture = attachment.preview_url
+      ? h("img", { src: attachment.preview_url, alt: "" })
+      : iconOf("file");
     return h("li.file", { "data-status": "ready" }, picture, label, remove);
   }
 
   #onSubmit(event) {
     event.preventDefault();
     if (!this.#canSend) return;
-    const draft = { text: this.#field.value, files: this.#files.filter(({ attachment }) => attachment) };
+    const draft = {
+      text: this.#field.value,
+      files: this.#files.filter(({ attachment }) => attachment),
+    };
     this.#field.value = "";
     this.#files = [];
     this.#hint.textContent = "";

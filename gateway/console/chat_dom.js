@@ -26,12 +26,12 @@ export function iconButton(icon, label, onclick, properties = {}) {
   );
 }
 
-/** Lets Escape do something within an element, and nothing in those around it. */
+/** Lets Escape do something within an element, and nothing around it unless `act` returns false. */
 export function onEscape(element, act) {
   element.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || event.isComposing) return;
+    if (event.key !== "Escape" || event.isComposing || act() === false) return;
     event.stopPropagation();
-    act();
+    event.preventDefault(); // else it closes the dialog, too, that the chat may be in
   });
 }
 
@@ -39,7 +39,8 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** Strokes in a square of 24. */
 const PATHS = {
-  attach: "M20 11.5 12 19.4a5 5 0 0 1-7-7l8.4-8.4a3.3 3.3 0 0 1 4.7 4.7L9.7 17a1.7 1.7 0 0 1-2.4-2.4l7.5-7.5",
+  attach:
+    "M20 11.5 12 19.4a5 5 0 0 1-7-7l8.4-8.4a3.3 3.3 0 0 1 4.7 4.7L9.7 17a1.7 1.7 0 0 1-2.4-2.4l7.5-7.5",
   send: "M12 19.5V5M5.5 11.5 12 5l6.5 6.5",
   stop: "M7.5 7.5h9v9h-9z",
   plus: "M12 5v14M5 12h14",
@@ -47,10 +48,12 @@ const PATHS = {
   close: "m6 6 12 12M18 6 6 18",
   remove: "M4 7h16M9.5 7V4.5h5V7M6.5 7l.8 12.5h9.4L17.5 7M10.3 11v5M13.7 11v5",
   rename: "m14.5 5.5 4 4L8 20H4v-4zM12.5 7.5l4 4",
-  web_search: "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17M3.5 12h17M12 3.5c5 5.5 5 11.5 0 17-5-5.5-5-11.5 0-17",
+  web_search:
+    "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17M3.5 12h17M12 3.5c5 5.5 5 11.5 0 17-5-5.5-5-11.5 0-17",
   file: "M6 3.5h8l4.5 4.5v12.5H6zM14 3.5V8h4.5",
   code: "m8.5 8-4.5 4 4.5 4M15.5 8l4.5 4-4.5 4M13.5 5l-3 14",
-  thought: "M9.5 18.5h5M10.5 21h3M12 3a6 6 0 0 0-3.5 10.9c.7.5 1 1.3 1 2.1h5c0-.8.3-1.6 1-2.1A6 6 0 0 0 12 3",
+  thought:
+    "M9.5 18.5h5M10.5 21h3M12 3a6 6 0 0 0-3.5 10.9c.7.5 1 1.3 1 2.1h5c0-.8.3-1.6 1-2.1A6 6 0 0 0 12 3",
   image: "M4 5h16v14H4zM4 16l4.5-4.5 4 4 3-3L20 17M14.5 9h.01",
   check: "m5 12.5 4.5 4.5L19 7.5",
   warning: "M12 4 2.8 19.5h18.4zM12 10v4.5M12 17v.1",

@@ -64,7 +64,11 @@ const DRAW = {
   },
 
   task: (item, before, { texts }) =>
-    h("section.item.workflow", { "aria-label": texts.tools }, h("ul", {}, drawTask(item.task, false, texts))),
+    h(
+      "section.item.workflow",
+      { "aria-label": texts.tools },
+      h("ul", {}, drawTask(item.task, false, texts)),
+    ),
 
   generated_image: (item) =>
     item.image ? h("figure.item.image", {}, h("img", { src: item.image.url, alt: "" })) : null,
@@ -94,11 +98,13 @@ function sourcesOf(item) {
   const list = [];
   const citations = item.content.map(({ annotations }) => {
     const cited = (annotations ?? []).filter(Boolean).map(placed);
-    return cited.sort((a, b) => a.at - b.at).map(({ at, source }) => {
-      const key = source.url ?? source.filename ?? source.id;
-      if (!numbers.has(key)) numbers.set(key, list.push(source));
-      return { at, number: numbers.get(key) };
-    });
+    return cited
+      .sort((a, b) => a.at - b.at)
+      .map(({ at, source }) => {
+        const key = source.url ?? source.filename ?? source.id;
+        if (!numbers.has(key)) numbers.set(key, list.push(source));
+        return { at, number: numbers.get(key) };
+      });
   });
   return { list, citations };
 }
@@ -118,7 +124,11 @@ function mark(number, source, texts) {
 }
 
 function sourceList(sources, texts) {
-  const list = h("ol", {}, sources.map((source) => h("li", {}, sourceNode(source))));
+  const list = h(
+    "ol",
+    {},
+    sources.map((source) => h("li", {}, sourceNode(source))),
+  );
   return h("section.sources", { "aria-label": texts.sources }, h("h3", {}, texts.sources), list);
 }
 
@@ -157,7 +167,13 @@ function drawTask(task, isOpen, texts) {
 }
 
 function iconOfTask({ type }) {
-  return { custom: "code", web_search: "web_search", file: "file", thought: "thought", image: "image" }[type];
+  return {
+    custom: "code",
+    web_search: "web_search",
+    file: "file",
+    thought: "thought",
+    image: "image",
+  }[type];
 }
 
 function queries(task) {
@@ -172,7 +188,11 @@ function taskContent(task, texts) {
     return place;
   }
   if (!task.sources?.length) return null;
-  return h("ul.found", { "aria-label": texts.sources }, task.sources.map((source) => h("li", {}, sourceNode(source))));
+  return h(
+    "ul.found",
+    { "aria-label": texts.sources },
+    task.sources.map((source) => h("li", {}, sourceNode(source))),
+  );
 }
 
 // --- attachments ---

@@ -23,7 +23,12 @@ const sources = new WeakMap();
  * @param {{ at: number, number: number }[]} citations in their order; `at` counts code points
  * @param {(number: number) => Node} cite makes the mark of a source
  */
-export function showMarkdown(container, text, citations = [], cite = () => document.createTextNode("")) {
+export function showMarkdown(
+  container,
+  text,
+  citations = [],
+  cite = () => document.createTextNode(""),
+) {
   const blocks = blocksOf(marked(text, citations).split(/\r\n?|\n/));
   blocks.forEach((block, index) => {
     const source = `${block.kind}\n${block.lines.join("\n")}`;
@@ -148,11 +153,23 @@ const DRAW = {
     const isClosed = lines.length > 1 && closes(lines[0], lines.at(-1));
     const text = lines.slice(1, isClosed ? -1 : undefined).join("\n");
     // Can be scrolled, so it must be reached by the keyboard.
-    return h("pre", { tabIndex: 0, "data-language": language || null }, h("code", {}, unmarked(text)));
+    return h(
+      "pre",
+      { tabIndex: 0, "data-language": language || null },
+      h("code", {}, unmarked(text)),
+    );
   },
 
   quote: (lines, cite, depth) =>
-    h("blockquote", {}, drawn(lines.map((line) => line.replace(QUOTE, "")), cite, depth + 1)),
+    h(
+      "blockquote",
+      {},
+      drawn(
+        lines.map((line) => line.replace(QUOTE, "")),
+        cite,
+        depth + 1,
+      ),
+    ),
 
   list(lines, cite, depth) {
     const items = [];
@@ -169,10 +186,17 @@ const DRAW = {
 
   table(lines, cite, depth) {
     const [head, rule, ...rows] = lines;
-    const sides = cellsOf(rule).map((cell) => SIDES[`${cell.startsWith(":")},${cell.endsWith(":")}`]);
+    const sides = cellsOf(rule).map(
+      (cell) => SIDES[`${cell.startsWith(":")},${cell.endsWith(":")}`],
+    );
     const row = (line, name) =>
-      h("tr", {}, cellsOf(line).map((text, index) =>
-        h(name, { "data-align": sides[index] }, inline(text, cite, depth + 1))));
+      h(
+        "tr",
+        {},
+        cellsOf(line).map((text, index) =>
+          h(name, { "data-align": sides[index] }, inline(text, cite, depth + 1)),
+        ),
+      );
     const body = rows.map((line) => row(line, "td"));
     const table = h("table", {}, h("thead", {}, row(head, "th")), h("tbody", {}, body));
     return h("div.table", { tabIndex: 0 }, table);
@@ -195,7 +219,12 @@ function itemContent(lines, cite, depth) {
 }
 
 function cellsOf(line) {
-  return line.trim().replace(/^\|/, "").replace(/\|$/, "").split("|").map((cell) => cell.trim());
+  return line
+    .trim()
+    .replace(/^\|/, "")
+    .replace(/\|$/, "")
+    .split("|")
+    .map((cell) => cell.trim());
 }
 
 function unmarked(text) {
@@ -232,7 +261,8 @@ function inline(text, cite, depth) {
 /** By its first character: what may begin there, null where nothing does. */
 const SPANS = {
   "\n": (text, at) => ({ nodes: [h("br")], end: at + 1 }),
-  "\\": (text, at) => (/[!-/:-@[-`{-~]/.test(text[at + 1] ?? "") ? { nodes: [text[at + 1]], end: at + 2 } : null),
+  "\\": (text, at) =>
+    /[!-/:-@[-`{-~]/.test(text[at + 1] ?? "") ? { nodes: [text[at + 1]], end: at + 2 } : null,
   "`": code,
   "*": emphasis,
   _: emphasis,
@@ -252,7 +282,10 @@ function code(text, at) {
   const start = at + ticks.length;
   const close = text.indexOf(ticks, start);
   if (close < 0) return { nodes: [ticks], end: start };
-  return { nodes: [h("code", {}, unmarked(text.slice(start, close)).trim())], end: close + ticks.length };
+  return {
+    nodes: [h("code", {}, unmarked(text.slice(start, close)).trim())],
+    end: close + ticks.length,
+  };
 }
 
 function emphasis(text, at, cite, depth) {
@@ -296,7 +329,8 @@ function link(text, at, cite, depth) {
 
 function bareLink(text, at, cite, depth) {
   URL_IN_TEXT.lastIndex = at;
-  const found = depth < MAX_DEPTH && !/[\p{L}\p{N}]/u.test(text[at - 1] ?? "") && URL_IN_TEXT.exec(text);
+  const found =
+    depth < MAX_DEPTH && !/[\p{L}\p{N}]/u.test(text[at - 1] ?? "") && URL_IN_TEXT.exec(text);
   if (!found) return null;
   const url = found[0].replace(/[.,;:!?*_~]+$/, "");
   const made = externalLink(url, "a", url);

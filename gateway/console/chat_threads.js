@@ -22,11 +22,22 @@ export class Threads {
     this.#texts = texts;
     this.#actions = actions;
     this.#empty = h("p.empty", { hidden: true }, texts.noThreads);
-    this.#more = h("button.more", { type: "button", hidden: true, onclick: () => this.load() }, texts.more);
+    this.#more = h(
+      "button.more",
+      { type: "button", hidden: true, onclick: () => this.load() },
+      texts.more,
+    );
     const close = iconButton("close", texts.close, () => actions.close());
     close.classList.add("close");
     const head = h("div.head", {}, h("h2", {}, texts.threads), close);
-    this.node = h("nav.history", { "aria-label": texts.threads }, head, this.#list, this.#empty, this.#more);
+    this.node = h(
+      "nav.history",
+      { "aria-label": texts.threads },
+      head,
+      this.#list,
+      this.#empty,
+      this.#more,
+    );
   }
 
   /** Loads the newest, and at each further call those before them. */

@@ -21,7 +21,12 @@ export class Transcript {
   constructor(shown, onOlder, onStarter) {
     const { texts } = shown;
     this.#shown = shown;
-    this.#thinking = h("p.thinking", { hidden: true }, h("span.dots", {}, h("i"), h("i"), h("i")), h("span"));
+    this.#thinking = h(
+      "p.thinking",
+      { hidden: true },
+      h("span.dots", {}, h("i"), h("i"), h("i")),
+      h("span"),
+    );
     this.older = h("button.older", { type: "button", hidden: true, onclick: onOlder }, texts.older);
     this.welcome = welcome(texts, onStarter);
     // Not read out as it grows, word by word: `chat.js` says it when it is complete.
@@ -32,7 +37,9 @@ export class Transcript {
       this.#list,
       this.#thinking,
     );
-    this.#toLatest = iconButton("down", texts.toLatest, () => this.scrollToEnd(true), { hidden: true });
+    this.#toLatest = iconButton("down", texts.toLatest, () => this.scrollToEnd(true), {
+      hidden: true,
+    });
     this.#toLatest.classList.add("latest");
     this.#log.onscroll = () => this.#noteWhere();
     // Pictures arrive late, and a phone's keyboard takes half of the place.
@@ -100,7 +107,11 @@ export class Transcript {
     const request = error.requestId
       ? h("p.request", {}, `${texts.request} `, h("code", {}, error.requestId))
       : null;
-    const says = [h("p.message", {}, error.message || texts.failed), error.hint && h("p", {}, error.hint), request];
+    const says = [
+      h("p.message", {}, error.message || texts.failed),
+      error.hint && h("p", {}, error.hint),
+      request,
+    ];
     const node = h(
       "div.failure",
       { role: "alert", "data-code": error.code },
@@ -121,7 +132,8 @@ export class Transcript {
   }
 
   scrollToEnd(isAsked = false) {
-    const behavior = isAsked && !matchMedia("(prefers-reduced-motion: reduce)").matches ? "smooth" : "instant";
+    const behavior =
+      isAsked && !matchMedia("(prefers-reduced-motion: reduce)").matches ? "smooth" : "instant";
     this.#log.scrollTo({ top: this.#log.scrollHeight, behavior });
   }
 

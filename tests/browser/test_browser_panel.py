@@ -43,7 +43,7 @@ async def open_panel(tab: Tab, gateway: str, token: str, language: str = "es") -
 
 async def write(page: Page, text: str) -> None:
     """Types a message, as `fill` would not, and sends it."""
-    await page.get_by_role("textbox").press_sequentially(text)
+    await page.locator("chatkit-chat textarea").press_sequentially(text)
     await page.keyboard.press("Enter")
 
 
@@ -258,7 +258,7 @@ async def test_a_closed_conversation_says_why_and_an_expired_secret_is_renewed_o
     await open_panel(tab, gateway, TOKEN)
     await expect(page.locator(".history .empty")).to_be_visible()
     reason = "Límite de 100 mensajes alcanzado."
-    closed = {"id": "thr_2", "title": "Proyectos", "status": {"type": "closed", "reason": reason}}
+    closed = {"id": "thr_3", "title": "Proyectos", "status": {"type": "closed", "reason": reason}}
     stand_in.stream = [
         {"type": "progress_update", "text": "Leyendo los archivos…"},
         {"type": "hold", "until": go_on},
@@ -281,3 +281,22 @@ async def test_a_closed_conversation_says_why_and_an_expired_secret_is_renewed_o
     await expect(page.locator(".greeting")).to_be_visible()
     end.set()  # of an answer that goes on though nobody looks at it
     await expect(page.locator("button.open")).to_contain_text("Proyectos")
+
+
+async def test_the_console_opens_it_beside_its_own_page(tab: Tab, chat: Chat, token: str) -> None:
+    page = tab.page
+    tab.expected.append("404")  # of a console whose gateway has no checklist
+    await page.goto(f"{chat.system.url}/#token={token}")
+    await page.get_by_role("button", name="Chat").click()
+    await write(page, "Busca los proyectos")
+    await expect(page.locator(".assistant .markdown")).to_contain_text("He usado web_search")
+    await is_done(page)
+    await page.locator("input[type=file]").set_input_files(PICTURE)
+    await expect(page.locator("form .file img")).to_be_visible()
+    assert await problems(tab) == []
+    await page.get_by_role("button", name="Conversaciones").click()
+    await expect(page.locator("button.open")).to_contain_text("Busca los proyectos")
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".bubble")).to_have_text("Busca los proyectos")
+    await page.keyboard.press("Escape")
+    await expect(page.locator("dialog#chat")).to_be_hidden()
