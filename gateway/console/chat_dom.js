@@ -26,7 +26,7 @@ export function iconButton(icon, label, onclick, properties = {}) {
   );
 }
 
-/** Lets Escape do something within an element, and nothing around it unless `act` returns false. */
+/** Lets Escape do something in an element, and nothing around it unless `act` returns false. */
 export function onEscape(element, act) {
   element.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing || act() === false) return;

@@ -12,7 +12,7 @@ export class ChatError extends Error {
   }
 }
 
-/** Whether the same request may succeed if it is sent again; of what has a `status`, as ours has. */
+/** Whether what failed may succeed if it is tried again; `status` is as that of ChatError. */
 export function isTransient({ status }) {
   return status === 0 || status === 429 || status >= 500;
 }

@@ -49,7 +49,7 @@ async def write(page: Page, text: str) -> None:
 
 async def is_done(page: Page) -> None:
     """Waits for the end of an answer."""
-    await expect(page.locator("form .primary[type=submit]")).to_be_visible()
+    await expect(page.locator("form.composer [type=submit]")).to_be_visible()
 
 
 async def problems(tab: Tab) -> list[str]:
@@ -72,7 +72,7 @@ async def test_an_answer_grows_and_shows_its_tools_its_sources_and_the_users_fil
     await open_panel(tab, chat.system.url, token)
     page = tab.page
     assert await problems(tab) == []
-    files = page.locator("form .file")
+    files = page.locator("form.composer .file")
     await page.locator("input[type=file]").set_input_files([NOTES, PICTURE])
     await expect(files.and_(page.locator("[data-status=ready]"))).to_have_count(2)
     tab.expected.append("415")
@@ -292,7 +292,7 @@ async def test_the_console_opens_it_beside_its_own_page(tab: Tab, chat: Chat, to
     await expect(page.locator(".assistant .markdown")).to_contain_text("He usado web_search")
     await is_done(page)
     await page.locator("input[type=file]").set_input_files(PICTURE)
-    await expect(page.locator("form .file img")).to_be_visible()
+    await expect(page.locator("form.composer .file img")).to_be_visible()
     assert await problems(tab) == []
     await page.get_by_role("button", name="Conversaciones").click()
     await expect(page.locator("button.open")).to_contain_text("Busca los proyectos")
