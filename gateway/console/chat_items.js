@@ -20,11 +20,6 @@ export function textOf(item) {
   return item.content.map(({ text }) => text).join("\n\n");
 }
 
-/** Whether there is something to be seen of an item yet. */
-export function hasContent(item) {
-  return item.type !== "assistant_message" || item.content.some(({ text }) => text);
-}
-
 const DRAW = {
   user_message: (item, before, { texts }) =>
     h(
@@ -47,7 +42,7 @@ const DRAW = {
     });
     while (node.children.length > 2) node.lastElementChild.remove();
     if (sources.list.length) node.append(sourceList(sources.list, shown.texts));
-    if (!isGrowing && hasContent(item)) node.append(actions(item, shown));
+    if (!isGrowing && textOf(item).trim()) node.append(actions(item, shown));
     return node;
   },
 
