@@ -81,9 +81,7 @@ Upload: TypeAlias = Callable[
 Read: TypeAlias = Callable[
     [pb_chat.ReadAttachmentRequest, Context], AsyncIterator[pb_chat.ReadAttachmentResponse]
 ]
-Watch: TypeAlias = Callable[
-    [pb.WatchStatsRequest, Context], AsyncIterator[pb.WatchStatsResponse]
-]
+Watch: TypeAlias = Callable[[pb.WatchStatsRequest, Context], AsyncIterator[pb.WatchStatsResponse]]
 Answer: TypeAlias = Message | bytes | grpc.Status | Callable[[Context], Awaitable[Message]]
 
 
@@ -219,7 +217,7 @@ class FakeService:
         """Serves on a free port, or on the one from before; with an identity, over TLS."""
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         handlers = {name: self.handler(name) for name in self.answers}
-        streams = {
+        streams: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "WatchStats": grpc.unary_stream_rpc_method_handler(
                 self._watch_stats, request_deserializer=pb.WatchStatsRequest.FromString
             )

@@ -5,6 +5,11 @@ import { $, element, table } from "./dom.js";
 const KEPT = 6;
 const HOPS = ["gateway", "rpc", "upstream", "store"];
 
+/** Returns a path without what is the same in all of them, and without ids. */
+function nameOf(path) {
+  return path.replace("/api/chatkit", "").replace(/^\/session\/.*/, "/session/…");
+}
+
 export function createCalls(getView) {
   const calls = [];
 
@@ -18,7 +23,7 @@ export function createCalls(getView) {
       ...known.map((hop) => words[`hop.${hop}`]),
     ];
     const rows = calls.map(({ method, path, milliseconds, hops }) => [
-      element("code", {}, `${method} ${path.replace("/api/chatkit", "")}`),
+      element("code", {}, `${method} ${nameOf(path)}`),
       format.milliseconds(milliseconds),
       ...known.map((hop) => (hop in hops ? format.milliseconds(hops[hop]) : "–")),
     ]);

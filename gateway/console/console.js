@@ -99,11 +99,21 @@ function enter() {
 function logout(expired) {
   unfollow();
   preferences.keepToken(null);
-  Object.assign(state, { token: null, caller: null, scope: "", stats: null, expired });
+  Object.assign(state, { token: null, caller: null, scope: "", expired });
+  forget();
+  health.forget();
+  sessions.forget();
   chatPanel.close();
   for (const id of ["details", "confirm"]) $(id).close();
   showLogin(null);
   $("token").focus();
+}
+
+/** Takes figures away that are another user's than whose are to come. */
+function forget() {
+  Object.assign(state, { stats: null, updated: null });
+  for (const id of ["figures", "plots", "reasons", "answers", "problem"]) $(id).replaceChildren();
+  $("numbers").hidden = true;
 }
 
 function showLogin(problem) {
@@ -241,6 +251,7 @@ function setScope(user) {
   state.scope = user;
   $("scope-user").value = user;
   $("search").elements.user.value = "";
+  forget();
   show();
   watch();
   void sessions.load();

@@ -69,5 +69,11 @@ export function createHealth({ api, getView, announce }) {
     );
   }
 
-  return { load, show };
+  return {
+    load,
+    show,
+    forget() {
+      answer = problem = null;
+    },
+  };
 }

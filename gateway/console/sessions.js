@@ -21,6 +21,14 @@ export function createSessions({ api, getView, announce }) {
   form.elements.active.addEventListener("change", () => void load());
   $("more").addEventListener("click", () => void load(nextPageToken));
 
+  function forget() {
+    newest += 1;
+    found = [];
+    nextPageToken = null;
+    form.reset();
+    for (const id of ["sessions-list", "sessions-problem"]) $(id).replaceChildren();
+  }
+
   function query(pageToken) {
     const { scope } = getView();
     const [user, id] = [form.elements.user.value.trim(), form.elements.id.value.trim()];
@@ -189,5 +197,5 @@ export function createSessions({ api, getView, announce }) {
     $("sessions-title").focus(); // the button that had it is gone
   }
 
-  return { load, show };
+  return { load, show, forget };
 }
