@@ -169,11 +169,14 @@ async def list_sessions(request: Request[State]) -> Response:
     active = query.get("active", "false")
     if active not in ("true", "false"):
         raise APIError("INVALID_ARGUMENT", "active")
+    page_size = _number(request, "pageSize")
+    if page_size == 0:  # to the service that is what is absent
+        raise APIError("INVALID_ARGUMENT", "pageSize")
     reply = await call(
         request.state["sessions"].ListSessions,
         pb.ListSessionsRequest(
             **_whose(request, caller),
-            page_size=_number(request, "pageSize"),
+            page_size=page_size,
             page_token=query.get("pageToken", ""),
             active_only=active == "true",
             session_id=query.get("sessionId", ""),

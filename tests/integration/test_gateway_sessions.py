@@ -68,7 +68,8 @@ async def test_an_administrator_lists_everybodys_or_whose_they_want(
 
 
 @pytest.mark.parametrize(
-    ("query", "named"), [("active=maybe", "active"), ("pageSize=many", "pageSize")]
+    ("query", "named"),
+    [("active=maybe", "active"), ("pageSize=many", "pageSize"), ("pageSize=0", "pageSize")],
 )
 async def test_what_is_no_parameter_is_named(
     http: httpx.AsyncClient, query: str, named: str
