@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes
 PROTOS := $(wildcard protos/chatkit/v1/*.proto)
 SERVICES := $(filter %_service.proto,$(PROTOS))
-CODE := gateway session_service protos runtime tests run.py
+CODE := gateway session_service protos runtime tests run.py doctor.py
 
 .DEFAULT_GOAL := help
 
@@ -19,6 +19,10 @@ install: .venv/runtime ## Install what is needed to run, into .venv
 .PHONY: run
 run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without OPENAI_API_KEY on an emulator
 	@$(if $(MODE),CHATKIT_MODE='$(MODE)') $(BIN)/python run.py
+
+.PHONY: doctor
+doctor: .venv/runtime ## Check that everything is in order, with remedies (ARGS=--json, ARGS="--lang en")
+	@$(BIN)/python doctor.py $(ARGS)
 
 .PHONY: test
 test: .venv/development .venv/browser ## Run all tests

@@ -1,4 +1,7 @@
-"""`python -m gateway`: one process, settings from the environment and `.env`."""
+"""`python -m gateway`: one process, settings from the environment and `.env`.
+
+With `doctor` behind it, it says whether everything is in order, and ends.
+"""
 
 import asyncio
 import contextlib
@@ -14,9 +17,11 @@ import structlog
 import uvicorn
 import uvloop
 
+from gateway import doctor
 from gateway.acceptor import Acceptor
 from gateway.app import create_app
 from gateway.config import Settings, load_settings
+from gateway.doctor import MIN_SECRET_BYTES
 from gateway.http_protocol import HTTPProtocol
 from runtime import log as logs
 from runtime.open_files import raise_open_files_limit
@@ -35,7 +40,6 @@ Who closes first must be the client. Else its next request meets a connection th
 and has no answer.
 """
 
-_MIN_SECRET_BYTES = 32
 _BACKLOG = 2048
 """Connections that wait to be accepted, at most."""
 _OTHER_FILES = 128
@@ -161,11 +165,13 @@ def _warn_of_short_secret(settings: Settings) -> None:
     # Ours to say once, not PyJWT's with every request.
     warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
     secret = settings.jwt_secret
-    if secret and len(secret.get_secret_value().encode()) < _MIN_SECRET_BYTES:
+    if secret and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
         log.warning("JWT_SECRET is short", remedy="use at least 32 random bytes (RFC 7518, 3.2)")
 
 
 def main(grace_seconds: float = GRACE_SECONDS) -> None:
+    if sys.argv[1:2] == ["doctor"]:
+        sys.exit(doctor.main(sys.argv[2:]))
     with stop_request() as stop:
         settings = load_settings()
         secrets = [split_token(entry)[1] for entry in settings.session_service_token]

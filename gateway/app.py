@@ -15,6 +15,7 @@ from gateway.auth import Authenticator
 from gateway.client_script import create_client_script
 from gateway.config import Settings
 from gateway.console_page import create_console
+from gateway.doctor import Doctor
 from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
@@ -72,6 +73,7 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
                 console=console,
                 watchers=Watchers(),
                 shedding=await open_shedding(admission, settings.cors_allow_origins, with_cors),
+                doctor=Doctor(settings, keys),
             )
 
     app = Starlette(

@@ -102,7 +102,7 @@ _CONVERSATION_DETAILS = {
 OVERLOAD = "overload"
 """The detail of UNAVAILABLE, here and in the session service, where there is too much to do."""
 
-_OUR_TOKEN = "service_token"
+OUR_TOKEN = "service_token"
 """The cause of UNAUTHENTICATED where the session service does not know the gateway."""
 
 _UNAVAILABLE_RETRY_SECONDS = 1.0
@@ -147,10 +147,10 @@ def from_rpc(error: grpc.aio.AioRpcError) -> APIError:
         reason = _BARE_CODES.get(error.code(), "INTERNAL")
         retry = _UNAVAILABLE_RETRY_SECONDS if reason == "UNAVAILABLE" else None
         return APIError(reason, retry_after_seconds=retry)
-    if details.metadata.get("cause") == _OUR_TOKEN:
+    if details.metadata.get("cause") == OUR_TOKEN:
         # Never a 401: it is not the user who has to log in again.
         log.error("session service refuses this gateway", remedy="check SESSION_SERVICE_TOKEN")
-        return APIError("UNAVAILABLE", _OUR_TOKEN, retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS)
+        return APIError("UNAVAILABLE", OUR_TOKEN, retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS)
     field = next((_FIELDS.get(name) for name in details.field_violations), None)
     return APIError(
         details.reason,

@@ -17,6 +17,7 @@ from gateway.auth import Authenticator, Caller, client_secret_of, effective_user
 from gateway.channel import call, metadata
 from gateway.client_script import ANYBODYS, ClientScript, Mode
 from gateway.console_page import Console
+from gateway.doctor import Doctor, mode_of
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
 from gateway.shedding import Shedding
@@ -27,10 +28,13 @@ from protos.chatkit.v1 import conversation_service_pb2_grpc as pb_chat_grpc
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 from runtime import log as logs
+from runtime.checklist import verdict
 
 _HEALTH_TIMEOUT_SECONDS = 2.0
 _TRANSFER_TIMEOUT_SECONDS = 3600.0
 """Of an attachment: 512 MiB at 1.2 Mbit/s."""
+_DIAGNOSIS_TIMEOUT_SECONDS = 15.0
+"""Whatever users' requests have: all that a diagnosis waits for has a limit of its own."""
 _QUEUE_SECONDS = 10.0
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _CONVERSATIONS = "chatkit.v1.ConversationService"
@@ -56,6 +60,7 @@ class State(TypedDict):
     console: Console
     watchers: Watchers
     shedding: Shedding
+    doctor: Doctor
 
 
 async def create_session(request: Request[State]) -> Response:
@@ -164,6 +169,31 @@ async def me(request: Request[State]) -> Response:
             "expiresAt": int(caller.expires_at),
         }
     )
+
+
+async def checks(request: Request[State]) -> Response:
+    """Tells how things are; an administrator also why, and by POST after asking OpenAI."""
+    caller = await _authenticate(request)
+    ask = request.method == "POST"
+    if ask and not caller.is_admin:
+        raise APIError("PERMISSION_DENIED", "checks")
+    doctor = request.state["doctor"]
+    try:
+        reply = await call(
+            request.state["sessions"].Diagnose,
+            pb.DiagnoseRequest(ask_openai=ask),
+            _DIAGNOSIS_TIMEOUT_SECONDS,
+        )
+    except APIError as error:
+        of_service, reached = [], doctor.unreached(error)
+    else:
+        of_service, reached = messages.checks(reply), doctor.reached()
+    mode = mode_of(of_service)
+    found = [*of_service, *await doctor.examine(mode, ask=ask), reached]
+    language = _language(request)
+    told = messages.told_check if caller.is_admin else messages.named_check
+    listed = [told(check, language) for check in found]
+    return _success({"mode": mode, "state": verdict(found), "checks": listed})
 
 
 async def chat(request: Request[State]) -> ChatAnswer:
@@ -376,6 +406,7 @@ ROUTES = [
     Route("/api/chatkit/stats", stats, methods=["GET"]),
     Route("/api/chatkit/stats/stream", watch_stats, methods=["GET"]),
     Route("/api/chatkit/me", me, methods=["GET"]),
+    Route("/api/chatkit/checks", checks, methods=["GET", "POST"]),
     Route("/api/chatkit", chat, methods=["POST"]),
     Route("/api/chatkit/attachments", attachments, methods=["POST"]),
     Route("/api/chatkit/attachments/{attachment_id}", attachment, methods=["GET", "POST"]),

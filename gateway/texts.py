@@ -115,6 +115,16 @@ TEXTS: dict[str, Translations] = {
             "Send your own userId or none; only an administrator may name another.",
         ),
     ),
+    "PERMISSION_DENIED.checks": Translations(
+        es=Text(
+            "Solo un administrador puede hacer esta comprobación.",
+            "Pregunta a OpenAI y cuesta una sesión. Con GET ves lo que no lo necesita.",
+        ),
+        en=Text(
+            "Only an administrator may make these checks.",
+            "They ask OpenAI, and cost a session. GET shows those that do without.",
+        ),
+    ),
     "PERMISSION_DENIED.origin": Translations(
         es=Text(
             "Este origen no está permitido.",

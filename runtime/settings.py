@@ -1,8 +1,11 @@
 """Settings from the environment and `.env` (the environment wins), and what is wrong with them."""
 
+import os
 import re
+from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -69,31 +72,70 @@ class ProcessSettings(BaseSettings):
     """None is `console` on a terminal, else `json`."""
 
 
-def load(settings: type[S], process: str) -> S:
-    """Reads settings. Exits with one message that names every bad one and none of their values."""
+class BadSettings(Exception):
+    """Some settings are wrong."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        """`problems` are names of settings and what is wrong with each: never its value."""
+        super().__init__()
+        self.problems = problems
+
+    @property
+    def lines(self) -> list[str]:
+        return [f"{name}: {said}" if name else said for name, said in self.problems]
+
+
+def read(settings: type[S]) -> S:
+    """Reads settings. Raises BadSettings, which names every bad one."""
     try:
         return settings()
     except ValidationError as error:
-        problems = "".join(
-            f"\n  {_name(problem['loc'])}{_sentence(problem)}"
+        problems = [
+            (name, f"{entry}{_sentence(problem)}")
             for problem in error.errors(include_input=False, include_url=False)
-        )
+            for name, entry in (_name(problem["loc"]),)
+        ]
     except UnicodeDecodeError:
-        problems = "\n  .env: is not a text file in UTF-8"
+        problems = [(".env", "is not a text file in UTF-8")]
+    raise BadSettings(problems)
+
+
+def load(settings: type[S], process: str) -> S:
+    """Reads settings. Exits with one message that names every bad one and none of their values."""
+    try:
+        return read(settings)
+    except BadSettings as error:
+        problems = "".join(f"\n  {line}" for line in error.lines)
     raise SystemExit(
         f"{process} cannot start, please correct these settings"
         f" (README.md, Configuration):{problems}"
     )
 
 
-def _name(location: tuple[int | str, ...]) -> str:
+def overridden(settings: type[ProcessSettings]) -> list[str]:
+    """Returns the settings that `.env` has, too, but whose value is another in the environment."""
+    file = settings.model_config["env_file"]
+    assert isinstance(file, str)
+    try:
+        written = {name.upper(): value for name, value in dotenv_values(file).items()}
+    except UnicodeDecodeError:  # that is said where it is read
+        return []
+    shell = {name.upper(): value.strip() for name, value in os.environ.items()}
+    return [
+        name
+        for name in map(str.upper, settings.model_fields)
+        if (value := (written.get(name) or "").strip()) and shell.get(name) not in (None, "", value)
+    ]
+
+
+def _name(location: tuple[int | str, ...]) -> tuple[str, str]:
     """Returns the setting and, of a comma-separated one, which entry: not what it says."""
     match location:
         case (str(name), int(index), *_):
-            return f"{name.upper()}: entry {index + 1} "
+            return name.upper(), f"entry {index + 1} "
         case (name, *_):
-            return f"{str(name).upper()}: "
-    return ""
+            return str(name).upper(), ""
+    return "", ""
 
 
 def _sentence(problem: ErrorDetails) -> str:

@@ -1,4 +1,7 @@
-"""`python -m session_service`: one process, settings from the environment and `.env`."""
+"""`python -m session_service`: one process, settings from the environment and `.env`.
+
+With `doctor` behind it, it says whether everything is in order, and ends.
+"""
 
 import gc
 import sys
@@ -11,7 +14,7 @@ from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
 from runtime.transport import split_token
-from session_service import agent_builder
+from session_service import agent_builder, doctor
 from session_service.config import Settings, load_settings
 from session_service.server import CannotStart, serve
 
@@ -69,6 +72,8 @@ def _is_emulator(settings: Settings) -> bool:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["doctor"]:
+        sys.exit(doctor.main(sys.argv[2:]))
     with stop_request() as stop:
         settings = load_settings()
         key = settings.openai_api_key

@@ -31,6 +31,9 @@ from session_service.openai_errors import Answer, error_of
 from session_service.retries import AttemptFailed, ask, failed_with
 from session_service.stores.base import Mode
 
+SESSIONS = "/chatkit/sessions"
+THREADS = "/chatkit/threads"
+
 PAGE_SIZE = 100
 """The most that OpenAI gives at once."""
 
@@ -113,35 +116,57 @@ class ChatKitAPI:
         self, user: str, state_variables: Mapping[str, Any], deadline: float
     ) -> IssuedSession:
         """Makes a session. Raises UpstreamError."""
-        body = {
-            "user": user,
-            "workflow": {"id": self.workflow_id(), "state_variables": dict(state_variables)},
-            "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
-        }
+        body = self.session_request(user, state_variables)
         try:
-            return await self._call("POST", "/chatkit/sessions", deadline, _session_of, body=body)
+            return await self._call("POST", SESSIONS, deadline, _session_of, body=body)
         except WorkflowNotFound:
             if not self._missed_workflow:
                 self._missed_workflow = True
                 agent_builder.announce_missing_workflow(self._today())
             raise agent_builder.workflow_not_found(self._today()) from None
 
+    def session_request(self, user: str, state_variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what OpenAI is asked for. Raises WorkflowNotConfigured and InvalidAPIKey."""
+        return {
+            "user": user,
+            "workflow": {"id": self.workflow_id(), "state_variables": dict(state_variables)},
+            "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
+        }
+
+    async def ask_once(
+        self,
+        method: str,
+        path: str,
+        deadline: float,
+        *,
+        body: object = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Returns OpenAI's answer, whatever it says: to find out how things are.
+
+        It is never tried again, and counts neither for nor against OpenAI. Raises InvalidAPIKey,
+        CONNECTION_ERRORS and TimeoutError.
+        """
+        content = None if body is None else orjson.dumps(body)
+        async with asyncio.timeout_at(deadline):
+            return await self._send(method, path, content, params)
+
     async def cancel_session(self, session_id: str, deadline: float) -> None:
         """Ends a session. Raises UpstreamError, WorkflowNotFound for one that OpenAI forgot."""
-        path = f"/chatkit/sessions/{quote(session_id, safe='')}/cancel"
+        path = f"{SESSIONS}/{quote(session_id, safe='')}/cancel"
         await self._call("POST", path, deadline, lambda _: None, is_background=True)
 
     async def list_threads(self, user: str, after: str | None, deadline: float) -> Page:
         """Returns the threads of a user after a cursor, newest first. Raises UpstreamError."""
         params = {"user": user, "order": "desc"}
-        return await self._list("/chatkit/threads", params, after, deadline)
+        return await self._list(THREADS, params, after, deadline)
 
     async def list_items(self, thread_id: str, after: str | None, deadline: float) -> Page:
         """Returns the items of a thread after a cursor, oldest first.
 
         Raises UpstreamError, WorkflowNotFound for a thread that is not there.
         """
-        path = f"/chatkit/threads/{quote(thread_id, safe='')}/items"
+        path = f"{THREADS}/{quote(thread_id, safe='')}/items"
         return await self._list(path, {"order": "asc"}, after, deadline)
 
     async def _list(

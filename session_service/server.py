@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import socket
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from protos.chatkit.v1 import (
 from runtime import tls
 from runtime.admission import TARGET_SECONDS, Admission
 from runtime.event_loop import watching
+from runtime.listening import check_address
 from runtime.redaction import redactor
 from runtime.transport import split_token
 from session_service.agent_builder import Today, utc_today
@@ -33,10 +33,12 @@ from session_service.callers import Callers, server_credentials
 from session_service.cancellations import Cancellations
 from session_service.circuit import Circuit, patience_seconds
 from session_service.config import Settings
+from session_service.doctor import Doctor
 from session_service.interceptors import CallInterceptor
 from session_service.issuer import Issuer
 from session_service.limits import SERVER_OPTIONS
 from session_service.openai_api import ChatKitAPI
+from session_service.openai_checks import OpenAIChecks
 from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
 from session_service.readiness import Readiness
@@ -145,7 +147,11 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
         watching_stats = Watching(store, functools.partial(read_stats, store))
         servicer = SessionServicer(
-            sessions, store, watching_stats, settings.chatkit_timeout_seconds
+            sessions,
+            store,
+            watching_stats,
+            Doctor(settings, store, OpenAIChecks(settings, api, today)),
+            settings.chatkit_timeout_seconds,
         )
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
         carried = Handlers(calls.wrap)
@@ -244,7 +250,7 @@ async def _listen(
     host, _, port = address.rpartition(":")
     try:
         # gRPC writes a line of its own when it cannot, and tells us less than the system does.
-        await asyncio.to_thread(_check_address, host.strip("[]"), int(port))
+        await asyncio.to_thread(check_address, host, int(port))
         if credentials is not None:
             return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
@@ -253,22 +259,6 @@ async def _listen(
         raise CannotStart(
             f"cannot listen on {address}: {cause}; choose another with SESSION_SERVICE_LISTEN"
         ) from error
-
-
-def _check_address(host: str, port: int) -> None:
-    """Raises OSError where it is in use or not an address of this machine."""
-    failure: OSError | None = None
-    for family, kind, protocol, _, endpoint in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(endpoint)
-                return  # gRPC is content with one address of several, too
-            except OSError as error:
-                failure = error
-    raise failure or OSError("it has no address")
 
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:

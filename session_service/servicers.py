@@ -12,6 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
+from runtime.checklist import Check
+from session_service.doctor import Doctor
 from session_service.errors import InvalidArgument
 from session_service.sessions import Sessions, Status, now_ms, status_of, time_to_work
 from session_service.statistics import AnswerTime, Breakdown, date_of, statistics
@@ -31,6 +33,12 @@ _MODES = {
     "hosted": pb.SESSION_MODE_HOSTED,
     "self_hosted": pb.SESSION_MODE_SELF_HOSTED,
 }
+_CHECK_STATES = {
+    "passed": pb.CHECK_STATE_PASSED,
+    "failed": pb.CHECK_STATE_FAILED,
+    "warning": pb.CHECK_STATE_WARNING,
+    "skipped": pb.CHECK_STATE_SKIPPED,
+}
 _NOTHING = Breakdown()
 
 
@@ -42,11 +50,13 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
         sessions: Sessions,
         store: Store,
         watching: Watching[pb.GetStatsResponse],
+        doctor: Doctor,
         timeout_seconds: float,
     ) -> None:
         self._sessions = sessions
         self._store = store
         self._watching = watching
+        self._doctor = doctor
         self._timeout_seconds = timeout_seconds
 
     async def CreateSession(
@@ -104,7 +114,8 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
                 yield pb.WatchStatsResponse(stats=await watcher.next())
 
     async def Diagnose(self, request: pb.DiagnoseRequest, context: Context) -> pb.DiagnoseResponse:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        checks = await self._doctor.examine(ask_openai=request.ask_openai)
+        return pb.DiagnoseResponse(checks=map(_check, checks))
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
         return await read_stats(self._store, *_scope(request))
@@ -189,6 +200,15 @@ def _answer_time(time: AnswerTime | None) -> pb.AnswerTime | None:
     if time is None:
         return None
     return pb.AnswerTime(p50_seconds=time.p50_seconds, p95_seconds=time.p95_seconds)
+
+
+def _check(check: Check) -> pb.Check:
+    return pb.Check(
+        name=check.name,
+        state=_CHECK_STATES[check.state],
+        cause=check.cause,
+        details=check.details,
+    )
 
 
 def _timestamp(at_ms: int | None) -> Timestamp | None:

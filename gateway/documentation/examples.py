@@ -2,6 +2,8 @@
 
 from typing import Any, TypeAlias
 
+from runtime.checklist_remedies import EXPLANATIONS
+
 JSON: TypeAlias = dict[str, Any]
 
 SESSION_ID = "cksess_68f1c0a2b7d48190a1b2c3d4"
@@ -145,6 +147,26 @@ NEW_STATS: JSON = {
     "daily": [{**dict.fromkeys(day, 0), **_NOTHING, "date": day["date"]} for day in STATS["daily"]],
 }
 """Of a user with whom nothing has happened yet."""
+
+_FAILED_CHECK: JSON = {
+    "name": "openai.key",
+    "state": "failed",
+    "title": "Clave de OpenAI",
+}
+
+NAMED_CHECKS: JSON = {"mode": "hosted", "state": "failed", "checks": [_FAILED_CHECK]}
+
+CHECKS: JSON = {
+    **NAMED_CHECKS,
+    "checks": [
+        {
+            **_FAILED_CHECK,
+            "cause": "malformed",
+            "remedy": EXPLANATIONS["openai.key.malformed"].es,
+            "details": {},
+        }
+    ],
+}
 
 CHAT_REQUEST: JSON = {
     "type": "threads.create",

@@ -43,6 +43,9 @@ STATS_ERRORS = (
     "PERMISSION_DENIED",
 )
 
+# That the session service is not there is what the checks say.
+_CHECK_ERRORS = ("UNAUTHENTICATED", "INTERNAL", "UNAVAILABLE.keys", "UNAVAILABLE.overload")
+
 
 def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Sequence[str]]]]:
     """Returns every operation with its errors, which `openapi` turns into responses."""
@@ -64,6 +67,10 @@ def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Seque
             "delete": (_delete(say, language), _SESSION_ERRORS),
         },
         "/api/chatkit/stats": {"get": (_stats(say), STATS_ERRORS)},
+        "/api/chatkit/checks": {
+            "get": (_checks(say), _CHECK_ERRORS),
+            "post": (_checks_with_openai(say), (*_CHECK_ERRORS, "PERMISSION_DENIED.checks")),
+        },
         "/healthz": {"get": (_health(say), ())},
         "/readyz": {"get": (_ready(say), ("UNAVAILABLE",))},
         "/chatkit-client.js": {"get": (_client_script(say), ("UNAVAILABLE",))},
@@ -204,6 +211,46 @@ def _stats(say: Say) -> JSON:
             new={"success": True, "data": examples.NEW_STATS},
         ),
     }
+
+
+def _checks(say: Say) -> JSON:
+    return {
+        "operationId": "getChecks",
+        "tags": ["operations"],
+        "summary": say("Checklist", "Lista de comprobaciones"),
+        "description": say(
+            "Tells whether everything is in order, without asking anybody outside. Everybody gets"
+            " names and states, administrators also causes, remedies and details.",
+            "Dice si todo está en orden, sin preguntar a nadie de fuera. Todos ven nombres y"
+            " estados; los administradores, también causas, remedios y detalles.",
+        ),
+        "parameters": common_parameters(),
+        "responses": _checklist(say, administrator=examples.CHECKS, user=examples.NAMED_CHECKS),
+    }
+
+
+def _checks_with_openai(say: Say) -> JSON:
+    return {
+        "operationId": "makeChecks",
+        "tags": ["operations"],
+        "summary": say("Checklist, OpenAI included", "Lista de comprobaciones, con OpenAI"),
+        "description": say(
+            "For administrators: also asks OpenAI, in hosted mode for a session that is cancelled"
+            " at once. Who asks within ten seconds gets the same answer.",
+            "Para administradores: pregunta también a OpenAI; en modo hosted, por una sesión que se"
+            " cancela enseguida. Quien pregunte en los diez segundos siguientes recibe lo mismo.",
+        ),
+        "parameters": common_parameters(),
+        "responses": _checklist(say, administrator=examples.CHECKS),
+    }
+
+
+def _checklist(say: Say, **bodies: JSON) -> JSON:
+    return ok(
+        say("The checks.", "Las comprobaciones."),
+        success(ref("Checks")),
+        **{name: {"success": True, "data": body} for name, body in bodies.items()},
+    )
 
 
 def _health(say: Say) -> JSON:
