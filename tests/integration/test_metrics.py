@@ -22,6 +22,7 @@ from session_service.stores.sqlite import open_sqlite_store
 from tests.gateway_support import FakeService, error_of, gateway_before
 from tests.integration.conversation.chat import open_chat
 from tests.integration.store_values import add
+from tests.postgres_support import PostgresServer
 from tests.prometheus_support import Scrape
 from tests.support import Emulator, eventually, open_session_service, settings_for
 
@@ -215,6 +216,25 @@ async def test_an_answer_of_the_self_hosted_mode_is_counted(
     process = {"rpc_method": "chatkit.v1.ConversationService/Process", "error_type": ""}
     assert found.value("rpc_server_call_duration_seconds_count", **process) == 2
     assert "chatkit_agent_builder_closing_timestamp_seconds" not in found.names
+
+
+async def test_postgresql_tells_the_same(
+    emulator: Emulator, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    settings = settings_for(
+        tmp_path,
+        emulator.url,
+        session_service_metrics_listen="127.0.0.1:0",
+        database_url=await postgres.new_database(),
+    )
+    async with open_session_service(settings) as service, httpx.AsyncClient() as http:
+        http.base_url = httpx.URL(f"http://127.0.0.1:{service.server.metrics_port}")
+        await service.create()
+        found = await scrape(http)
+    assert found.value("chatkit_sessions_created_total") == 1
+    stored = {"db_system_name": "postgresql", "db_operation_name": "add", "error_type": ""}
+    assert found.value("db_client_operation_duration_seconds_count", **stored) == 1
+    assert "chatkit_store_queue_length" in found.names
 
 
 async def test_metrics_are_read_on_their_own_port_alone(emulator: Emulator, tmp_path: Path) -> None:
