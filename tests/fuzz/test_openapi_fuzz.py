@@ -101,7 +101,7 @@ NO_LINKS = link("READ", "/att_none?expires=1&signature=x") | link(
 def ran(said: str) -> None:
     """Makes sure that it has called everything, and followed all links."""
     operations = sum(len(of_path) for of_path in openapi_document()["paths"].values())
-    assert f"Tested: {operations}" in said
+    assert f"Tested: {operations - 1}" in said  # but for the stream, which does not end
     covered = re.search(r"API Links:\s+(\d+) covered / (\d+) selected", said)
     assert covered, said
     assert covered[1] == covered[2] != "0"
