@@ -53,8 +53,9 @@ export function createHealth({ api, getView, announce }) {
 
   function item({ name, state, title, remedy, details }) {
     const { words } = getView();
-    const good = state === "passed";
+    const needsMending = state === "failed" || state === "warning";
     const facts = Object.entries(details ?? {}).map(([key, value]) => `${key}: ${value}`);
+    const skipped = element("p", { class: "soft", "aria-hidden": "true" }, words["check.skipped"]);
     return element(
       "li",
       { "data-state": state, "data-check": name },
@@ -63,8 +64,9 @@ export function createHealth({ api, getView, announce }) {
         "div",
         {},
         element("p", {}, element("span", { class: "unseen" }, `${words[`check.${state}`]}: `), title),
-        remedy && !good ? element("p", { class: "soft" }, remedy) : null,
-        facts.length && !good ? element("code", { class: "soft" }, facts.join(" · ")) : null,
+        state === "skipped" ? skipped : null,
+        remedy && needsMending ? element("p", { class: "soft" }, remedy) : null,
+        facts.length && needsMending ? element("code", { class: "soft" }, facts.join(" · ")) : null,
       ),
     );
   }

@@ -65,7 +65,6 @@ async def user(system: System) -> AsyncIterator[User]:
 
 @pytest.fixture
 def page(tab: Tab) -> Page:
-    tab.expected.append("404")  # of an installation without the checklist
     return tab.page
 
 
@@ -216,6 +215,28 @@ async def test_failures_have_a_remedy_a_reason_and_a_request_id(
     await expect(problem).to_be_empty()
 
 
+async def test_the_checklist_is_for_all_and_what_to_mend_for_administrators(
+    page: Page, system: System, user: User
+) -> None:
+    await enter(page, system, user.token)
+    checks = page.locator("#checks")
+    await expect(checks).to_contain_text("hosted: responde un workflow en OpenAI")
+    origins = checks.locator("[data-state=warning]").filter(has_text="CORS")
+    await expect(origins).to_be_visible()
+    await expect(origins).not_to_contain_text("CORS_ALLOW_ORIGINS")
+    ask = page.get_by_role("button", name="Preguntar también a OpenAI")
+    await expect(ask).to_be_hidden()
+    await enter(page, system, token_of(ADMINISTRATOR))
+    await expect(origins).to_contain_text("CORS_ALLOW_ORIGINS")
+    skipped = checks.locator("[data-state=skipped]")
+    before = await skipped.count()
+    await ask.click()
+    await expect(ask).to_be_enabled()
+    assert await skipped.count() < before
+    await page.get_by_role("button", name="English").click()
+    await expect(checks).to_contain_text("hosted: a workflow at OpenAI answers")
+
+
 async def test_who_is_logged_in_no_longer_is_told_so(
     tab: Tab, page: Page, system: System, user: User
 ) -> None:
@@ -256,6 +277,10 @@ async def test_a_phone_and_a_keyboard_are_enough(page: Page, system: System, use
     await page.keyboard.press("Enter")
     await expect(figure(page, "active")).to_have_text("0")
     await expect(page.get_by_role("heading", name="Sesiones")).to_be_focused()
+    # An administrator sees the most.
+    await enter(page, system, token_of(ADMINISTRATOR))
+    await expect(page.locator("#checks li").first).to_be_visible()
+    assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
 
 
 async def reach(page: Page, name: str) -> None:
