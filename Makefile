@@ -70,6 +70,12 @@ generate:
 	@PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --python_out=$(INTO) --pyi_out=$(INTO) $(PROTOS)
 	@PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --grpc_python_out=$(INTO) --mypy_grpc_out=quiet:$(INTO) $(SERVICES)
 
+.PHONY: wheel
+wheel: .venv/development ## Build the wheel and the sdist, into dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@$(BIN)/python -c "import setuptools.build_meta as backend; backend.build_sdist('dist')"
+	@ls dist/*
+
 .PHONY: requirements
 requirements: .venv/development ## Pin the newest allowed versions, with hashes; needs uv
 	@uv pip compile $(PIN) pyproject.toml -o requirements.txt
@@ -87,7 +93,7 @@ down: ## Stop the containers
 
 .PHONY: clean
 clean: ## Remove what was installed and generated; keeps data/
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps say which pins .venv was made from, so that it is made once and renewed when they change.

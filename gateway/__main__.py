@@ -18,6 +18,7 @@ from gateway.acceptor import Acceptor
 from gateway.app import create_app
 from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
+from runtime import command_line
 from runtime import log as logs
 from runtime.open_files import raise_open_files_limit
 from runtime.signals import StopRequest, stop_request
@@ -34,6 +35,12 @@ _KEEP_ALIVE_SECONDS = 75
 Who closes first must be the client. Else its next request meets a connection that is being closed,
 and has no answer.
 """
+
+_ABOUT = (
+    "The gateway of the ChatKit back end: it checks who a dashboard's user is, translates HTTP and"
+    " JSON into gRPC calls of the session service, and answers in Spanish or English. It keeps"
+    " nothing; any number of gateways may run. A running gateway documents its routes at /docs."
+)
 
 _MIN_SECRET_BYTES = 32
 _BACKLOG = 2048
@@ -166,6 +173,7 @@ def _warn_of_short_secret(settings: Settings) -> None:
 
 def main(grace_seconds: float = GRACE_SECONDS) -> None:
     with stop_request() as stop:
+        command_line.parser("gateway", Settings, _ABOUT).parse_args()
         settings = load_settings()
         secrets = [split_token(entry)[1] for entry in settings.session_service_token]
         if settings.jwt_secret:

@@ -62,11 +62,13 @@ class ProcessSettings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
         str_strip_whitespace=True,
+        use_attribute_docstrings=True,  # a person reads them, see setting_descriptions
     )
 
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
+    """The least important lines that are logged."""
     log_format: Annotated[LogFormat | None, BeforeValidator(_lower)] = None
-    """None is `console` on a terminal, else `json`."""
+    """JSON lines or lines for people; without it `console` on a terminal, else `json`."""
 
 
 def load(settings: type[S], process: str) -> S:
@@ -82,7 +84,7 @@ def load(settings: type[S], process: str) -> S:
         problems = "\n  .env: is not a text file in UTF-8"
     raise SystemExit(
         f"{process} cannot start, please correct these settings"
-        f" (README.md, Configuration):{problems}"
+        f" (docs/configuration.md, or --help):{problems}"
     )
 
 

@@ -6,6 +6,7 @@ import sys
 import structlog
 import uvloop
 
+from runtime import command_line
 from runtime import log as logs
 from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
@@ -14,6 +15,12 @@ from runtime.transport import split_token
 from session_service import agent_builder
 from session_service.config import Settings, load_settings
 from session_service.server import CannotStart, serve
+
+_ABOUT = (
+    "The session service of the ChatKit back end: it issues and keeps ChatKit sessions, alone talks"
+    " to OpenAI, counts use, and in self-hosted mode answers by itself. Gateways and internal"
+    " services call it by gRPC (package chatkit.v1, with server reflection and grpc.health.v1)."
+)
 
 
 async def run(settings: Settings, stop: StopRequest) -> None:
@@ -70,6 +77,7 @@ def _is_emulator(settings: Settings) -> bool:
 
 def main() -> None:
     with stop_request() as stop:
+        command_line.parser("session_service", Settings, _ABOUT).parse_args()
         settings = load_settings()
         key = settings.openai_api_key
         secrets = [key.get_secret_value().strip()] if key else []
