@@ -312,6 +312,10 @@ class _Carried:
 
         return call
 
+    def unary_stream(self, method: str, **options: Any) -> Any:
+        """Returns what a stub calls; a stream of answers goes by itself."""
+        return self._replicas.unary_stream(method, **options)
+
 
 @contextlib.asynccontextmanager
 async def open_replicas(settings: Settings) -> AsyncIterator[Replicas]:
