@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes
 PROTOS := $(wildcard protos/chatkit/v1/*.proto)
 SERVICES := $(filter %_service.proto,$(PROTOS))
-CODE := gateway session_service protos runtime tests run.py
+CODE := gateway session_service protos runtime docs tests run.py
 
 .DEFAULT_GOAL := help
 
@@ -64,6 +64,14 @@ proto: .venv/development ## Generate code from protos/
 .PHONY: proto-check
 proto-check: .venv/development ## Fail if the generated code is stale or the contract breaks its callers
 	@.ci/proto-check
+
+.PHONY: docs
+docs: .venv/development ## Generate .env.example and the references in docs/
+	@$(BIN)/python -m docs.generator
+
+.PHONY: docs-check
+docs-check: .venv/development ## Fail if what `make docs` generates is stale
+	@$(BIN)/python -m docs.generator --check
 
 .PHONY: generate
 generate:

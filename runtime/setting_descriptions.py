@@ -23,9 +23,9 @@ _BOUNDS = {
 }
 _KINDS: Mapping[object, str] = {
     bool: "`true` or `false`",
-    int: "whole number",
-    float: "number",
-    Path: "path",
+    int: "a whole number",
+    float: "a number",
+    Path: "a path",
 }
 
 
@@ -75,17 +75,19 @@ def _written(value: object, field: FieldInfo) -> str:
 
 def _values(field: FieldInfo) -> str:
     several = typing.get_origin(_bare(field.annotation)) in (tuple, frozenset)
-    separated = ", comma-separated" if several else ""
     if choices := _choices(field.annotation):
-        return _list(f"`{choice}`" for choice in choices) + separated
-    kind = _KINDS.get(_bare(field.annotation), "")
+        listed = _list(f"`{choice}`" for choice in choices)
+        return f"any of {listed}, comma-separated" if several else listed
+    kind = "a comma-separated list" if several else _KINDS.get(_bare(field.annotation))
+    if kind is None:
+        return ""
     bounds = [
         text.format(getattr(bound, attribute))
         for bound in field.metadata
         for type_, (attribute, text) in _BOUNDS.items()
         if isinstance(bound, type_)
     ]
-    return ", ".join([kind, *bounds]) if kind else separated.removeprefix(", ")
+    return ", ".join([kind, *bounds])
 
 
 def _bare(annotation: Any) -> Any:

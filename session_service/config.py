@@ -71,7 +71,7 @@ class Settings(ProcessSettings):
     openai_api_key: SecretStr | None = None
     """In hosted mode a key with write permission for ChatKit, in self-hosted mode one that may use
     the model. Without it, `make run` uses the built-in emulator."""
-    openai_chatkit_workflow_id: str | None = Field(default=None, examples=["wf_…"])
+    openai_chatkit_workflow_id: str | None = None
     """The workflow that answers, `wf_…`, of the same project as the key; hosted mode alone needs
     it."""
     openai_base_url: Annotated[str, AfterValidator(_http_url)] = "https://api.openai.com/v1"

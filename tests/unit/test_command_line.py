@@ -42,10 +42,10 @@ def test_what_a_setting_takes_is_read_from_its_type() -> None:
     service = described(session_service.config.Settings)
     assert service["CHATKIT_MODE"].values == "`hosted` or `self_hosted`"
     assert service["CHATKIT_TOOLS"].values == (
-        "`search`, `file_upload` or `code_interpreter`, comma-separated"
+        "any of `search`, `file_upload` or `code_interpreter`, comma-separated"
     )
-    assert service["CHATKIT_TIMEOUT_SECONDS"].values == "number, above 0, 600 or less"
-    assert service["CHATKIT_MAX_MESSAGES"].values == "whole number, 1 or more"
+    assert service["CHATKIT_TIMEOUT_SECONDS"].values == "a number, above 0, 600 or less"
+    assert service["CHATKIT_MAX_MESSAGES"].values == "a whole number, 1 or more"
     assert service["SESSION_SERVICE_PLAINTEXT"].values == "`true` or `false`"
     assert service["OPENAI_API_KEY"].values == ""
 
