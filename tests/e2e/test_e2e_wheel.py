@@ -63,8 +63,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = directory / "environment"
     venv.create(home, symlinks=True)
     python = home / "bin" / "python"
-    install = ["-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([sys.executable, *install, str(wheel)], check=True, timeout=60)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(python)]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], check=True)
     packages = sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
     (Path(packages) / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return home / "bin"
