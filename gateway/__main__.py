@@ -20,6 +20,7 @@ from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
 from runtime import command_line
 from runtime import log as logs
+from runtime import tracing
 from runtime.open_files import raise_open_files_limit
 from runtime.signals import StopRequest, stop_request
 from runtime.transport import split_token
@@ -182,7 +183,8 @@ def main(grace_seconds: float = GRACE_SECONDS) -> None:
         # It warns of every form that it cannot read: who sent it is told, nobody else has to be.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         _warn_of_short_secret(settings)
-        uvloop.run(run(settings, stop, grace_seconds))
+        with tracing.exporting("chatkit-gateway", secrets):
+            uvloop.run(run(settings, stop, grace_seconds))
 
 
 if __name__ == "__main__":

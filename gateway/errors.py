@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from gateway.texts import Language, text_of
 from protos.chatkit.v1.errors import details_of
+from runtime import hops
 
 STATUS_CODES = {
     "UNAUTHENTICATED": 401,
@@ -167,7 +168,8 @@ def from_conversation_rpc(error: grpc.aio.AioRpcError) -> APIError:
 
 
 def error_response(error: APIError, request_id: str, language: Language) -> Response:
-    """Returns the envelope of a failure."""
+    """Returns the envelope of a failure, of which the current hop takes note."""
+    hops.fail(error.reason)
     text = text_of(error.reason, error.detail, language)
     body = {
         "success": False,

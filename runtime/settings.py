@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -34,6 +34,12 @@ def _host_and_port(value: str) -> str:
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})", value, re.ASCII)
     if not match or int(match[2]) > 65535:
         raise ValueError("must be host:port, for example 127.0.0.1:8080")
+    return value
+
+
+def _collector(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ValueError("must be an http:// or https:// address, such as http://127.0.0.1:4318")
     return value
 
 
@@ -69,6 +75,11 @@ class ProcessSettings(BaseSettings):
     """The least important lines that are logged."""
     log_format: Annotated[LogFormat | None, BeforeValidator(_lower)] = None
     """JSON lines or lines for people; without it `console` on a terminal, else `json`."""
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_collector)] | None = Field(
+        default=None, examples=["http://127.0.0.1:4318"]
+    )
+    """Where traces go, by OTLP over HTTP; without it there are none. OpenTelemetry's other
+    variables (`OTEL_…`) hold too."""
 
 
 def load(settings: type[S], process: str) -> S:

@@ -8,6 +8,7 @@ import uvloop
 
 from runtime import command_line
 from runtime import log as logs
+from runtime import tracing
 from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
@@ -84,7 +85,8 @@ def main() -> None:
         secrets += [split_token(entry)[1] for entry in settings.session_service_token]
         logs.configure(settings.log_level, settings.log_format, secrets)
         raise_open_files_limit()
-        uvloop.run(run(settings, stop))
+        with tracing.exporting("chatkit-session-service", secrets):
+            uvloop.run(run(settings, stop))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -18,8 +17,10 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
+from runtime import hops
 from runtime import log as logs
 from runtime.admission import Admission
+from runtime.hops import TIMINGS_KEY, Hop, server_timing
 from session_service.callers import ANYBODY, Callers
 from session_service.errors import (
     InvalidArgument,
@@ -122,7 +123,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         kind, build = _BUILD[handler.request_streaming, handler.response_streaming]
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return build(
-            wrap(getattr(handler, kind), method.rpartition("/")[2]),
+            wrap(getattr(handler, kind), method.removeprefix("/")),
             request_deserializer=_tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
@@ -160,7 +161,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     await responses
                     return
                 try:
+                    is_first = True
                     async for response in responses:
+                        if is_first:
+                            is_first = False
+                            await _begin_answer(context)
                         await write(context, response)
                 finally:
                     await _close(responses)
@@ -170,38 +175,48 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     @contextlib.asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """What is around every call, whatever it sends and answers."""
-        started = time.perf_counter()
         sent = dict(context.invocation_metadata() or ())
-        request_id = logs.begin_request(_proposed_request_id(sent))
-        metadata = ((REQUEST_ID_KEY, request_id),)
+        metadata = [(REQUEST_ID_KEY, logs.begin_request(_proposed_request_id(sent)))]
         outcome = "CANCELLED"
         said: dict[str, str] = {}
+        status: grpc.Status | None = None
         self._enter()
-        try:
-            context.set_trailing_metadata(metadata)
-            logs.caller.set(self._callers.admit(sent, context))
-            async with self._until_cut():
-                yield
-            outcome = "OK"
-            return
-        except ServiceError as error:
-            outcome = error.reason
-            status = status_of(error)
-            if error.field_violations:
-                said["problem"] = str(error)
-        except Exception:
-            log.exception("defect", method=method)
-            outcome = "INTERNAL"
-            status = to_status(
-                grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
+        attributes: dict[str, hops.Attribute] = {"rpc.system.name": "grpc", "rpc.method": method}
+        with Hop("service", method, attributes, carrier=sent) as hop:
+            try:
+                context.set_trailing_metadata(metadata)
+                logs.caller.set(self._callers.admit(sent, context))
+                async with self._until_cut():
+                    yield
+                outcome = "OK"
+            except ServiceError as error:
+                outcome = hop.error = error.reason
+                status = status_of(error)
+                if error.field_violations:
+                    said["problem"] = str(error)
+            except Exception:
+                log.exception("defect", method=_short(method))
+                outcome = hop.error = "INTERNAL"
+                status = to_status(
+                    grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
+                )
+            finally:
+                self._leave()
+                log.info(
+                    "rpc",
+                    method=_short(method),
+                    outcome=outcome,
+                    duration_ms=round(hop.elapsed * 1000, 1),
+                    **hop.waits("upstream", "store"),
+                    **said,
+                )
+        if timings := server_timing(hop.timings, "upstream", "store"):
+            metadata.append((TIMINGS_KEY, timings))
+        context.set_trailing_metadata(metadata)
+        if status is not None:
+            await context.abort(
+                status.code, status.details, (*(status.trailing_metadata or ()), *metadata)
             )
-        finally:
-            self._leave()
-            duration_ms = round((time.perf_counter() - started) * 1000, 1)
-            log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms, **said)
-        await context.abort(
-            status.code, status.details, (*(status.trailing_metadata or ()), *metadata)
-        )
 
     @contextlib.asynccontextmanager
     async def _until_cut(self) -> AsyncIterator[None]:
@@ -236,6 +251,17 @@ async def refuse(_: Any, context: Context) -> NoReturn:
     trailing = (*(status.trailing_metadata or ()), request_id)
     await context.abort(status.code, status.details, trailing)
     raise AssertionError("abort raises")
+
+
+async def _begin_answer(context: Context) -> None:
+    """Sends what the call took until there was anything to answer."""
+    hop = hops.current()
+    if hop is not None and (timings := server_timing(hop.timings, "upstream", "store")):
+        hop.event("head")
+        try:
+            await context.send_initial_metadata(((TIMINGS_KEY, timings),))
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
 
 
 async def write(context: Context, response: Any) -> None:
@@ -297,6 +323,10 @@ def status_of(error: ServiceError) -> grpc.Status:
         retry_after_seconds=error.retry_after_seconds,
     )
     return to_status(STATUS_CODES[error.reason], str(error), details)
+
+
+def _short(method: str) -> str:
+    return method.rpartition("/")[2]
 
 
 def _proposed_request_id(sent: Mapping[str, str | bytes]) -> str | None:

@@ -48,6 +48,7 @@ _GROUPS: Mapping[str, Callable[[Setting], bool]] = {
     "Users": _begins("JWT_", "ADMIN_", "CORS_"),
     "Chat, in both modes": _begins("CHATKIT_"),
     "Between gateway and session service": _begins("SESSION_SERVICE_"),
+    "Logs, metrics and traces": _begins("LOG_", "METRICS_", "OTEL_"),
     "Processes": lambda setting: True,
 }
 """The first that a setting is in counts."""
@@ -59,12 +60,14 @@ _ORDER = (
     "Chat, in self-hosted mode",
     "Processes",
     "Between gateway and session service",
+    "Logs, metrics and traces",
 )
 
 _NOTES = {
     "Chat, in self-hosted mode": "In hosted mode they are checked, without effect. See"
     " [self-hosted.md](self-hosted.md).",
     "Processes": "`DATABASE_URL` with PostgreSQL: see [postgresql.md](postgresql.md).",
+    "Logs, metrics and traces": "What to watch: see [operations.md](operations.md#what-to-watch).",
     "Between gateway and session service": "Certificates and tokens, step by step: see"
     " [transport.md](transport.md).",
 }

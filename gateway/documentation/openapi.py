@@ -172,6 +172,7 @@ def _error_response(keys: Sequence[str], descriptions: Language, errors: Languag
 def _error_headers(codes: Sequence[str]) -> Iterator[str]:
     yield "X-Request-Id"
     yield "Content-Language"
+    yield "Server-Timing"
     if "UNAUTHENTICATED" in codes:
         yield "WWW-Authenticate"
     if "METHOD_NOT_ALLOWED" in codes:
@@ -293,6 +294,18 @@ def _headers(say: Say) -> JSON:
             "required": True,
             "schema": {"enum": ["es", "en"]},
             "example": "es",
+        },
+        "Server-Timing": {
+            "description": say(
+                "What the answer's head has waited for, in milliseconds, where a call was made:"
+                " `gateway` all in all, `rpc` the session service, and within it `upstream` OpenAI"
+                " and `store` the database. Browsers show it beside the request.",
+                "Qué ha esperado la cabecera de la respuesta, en milisegundos, si hubo una llamada:"
+                " `gateway` en total, `rpc` el servicio de sesiones y, dentro de él, `upstream`"
+                " OpenAI y `store` la base de datos. Los navegadores lo muestran con la petición.",
+            ),
+            "schema": {"type": "string"},
+            "example": "gateway;dur=12.5, rpc;dur=11.0, upstream;dur=5.7, store;dur=1.8",
         },
         "Content-Disposition": {
             "description": say("The name of a file.", "El nombre de un archivo."),

@@ -406,7 +406,7 @@ def ok(description: str, schema: JSON, links: JSON | None = None, **bodies: JSON
     return {
         "200": {
             "description": description,
-            "headers": {"X-Request-Id": ref("X-Request-Id", "headers")},
+            "headers": {name: ref(name, "headers") for name in ("X-Request-Id", "Server-Timing")},
             "content": {"application/json": content},
             **({"links": links} if links else {}),
         }

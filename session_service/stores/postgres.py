@@ -31,6 +31,7 @@ from session_service.stores.postgres_database import (
 from session_service.stores.postgres_items import add_items
 from session_service.stores.postgres_listener import PostgresListener, notify
 from session_service.stores.postgres_rate_limits import PostgresRateLimit, admit
+from session_service.stores.timed import timed
 
 
 @asynccontextmanager
@@ -50,6 +51,7 @@ async def open_postgres_store(url: str) -> AsyncIterator["PostgresStore"]:
             await listener.close()
 
 
+@timed("postgresql")
 class PostgresStore:
     """See `base.Store`."""
 

@@ -19,6 +19,7 @@ from session_service.stores.changes import EVERYBODY, Changes
 from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.sqlite_conversations import SQLiteConversationStore
 from session_service.stores.sqlite_database import SQLiteDatabase, open_database
+from session_service.stores.timed import timed
 
 
 @asynccontextmanager
@@ -28,6 +29,7 @@ async def open_sqlite_store(path: str) -> AsyncIterator["SQLiteStore"]:
         yield SQLiteStore(database)
 
 
+@timed("sqlite")
 class SQLiteStore:
     """See `base.Store`."""
 

@@ -72,7 +72,8 @@ def test_the_defaults_are_the_contracts() -> None:
     assert {name: settings[name] for name in SELF_HOSTED} == SELF_HOSTED
     assert {name: settings[name] for name in TRANSPORT} == TRANSPORT
     known = CONTRACT.keys() | SELF_HOSTED.keys() | TRANSPORT.keys()
-    assert settings.keys() - known == {"chatkit_system_message"}
+    assert settings["otel_exporter_otlp_endpoint"] is None
+    assert settings.keys() - known == {"chatkit_system_message", "otel_exporter_otlp_endpoint"}
 
 
 def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +99,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "CHATKIT_ATTACHMENT_MAX_MB": "0.25",
         "LOG_LEVEL": "WARNING",
         "LOG_FORMAT": "Console",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
     }.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
@@ -124,6 +126,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "chatkit_attachment_max_mb": 0.25,
         "log_level": "warning",
         "log_format": "console",
+        "otel_exporter_otlp_endpoint": "http://collector:4318",
     }
 
 
@@ -194,6 +197,7 @@ BAD = {
     "CHATKIT_ATTACHMENT_MAX_MB": ["0", "513", "nan", "big"],
     "LOG_LEVEL": ["loud", "5"],
     "LOG_FORMAT": ["xml"],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ["collector:4318", "http://user:password@collector:4318"],
 }
 
 
