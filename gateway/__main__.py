@@ -18,9 +18,8 @@ from gateway.acceptor import Acceptor
 from gateway.app import create_app
 from gateway.config import Settings, load_settings
 from gateway.http_protocol import HTTPProtocol
-from runtime import command_line
+from runtime import command_line, tracing
 from runtime import log as logs
-from runtime import tracing
 from runtime.open_files import raise_open_files_limit
 from runtime.signals import StopRequest, stop_request
 from runtime.transport import split_token

@@ -6,9 +6,8 @@ import sys
 import structlog
 import uvloop
 
-from runtime import command_line
+from runtime import command_line, tracing
 from runtime import log as logs
-from runtime import tracing
 from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
