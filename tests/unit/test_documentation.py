@@ -1,5 +1,6 @@
 """What the documents promise is there: settings, codes, events, modules, in both languages."""
 
+import datetime
 import re
 
 import pytest
@@ -8,6 +9,8 @@ from docs.generator.__main__ import generate
 from gateway.security_headers import DEFAULTS
 from gateway.texts import TEXTS
 from protos.chatkit.v1.errors import REASONS
+from run import introduction, make_plan
+from runtime import VERSION
 from runtime.signals import HARD_STOP_SECONDS
 from session_service.server import GRACE_SECONDS
 from tests.documents import DOCUMENTS, ROOT, SETTINGS, anchors, blocks, read, translations
@@ -87,6 +90,22 @@ def test_the_guide_is_found_by_what_people_see(name: str) -> None:
     shown = closed.es if name.endswith(".es.md") else closed.en
     assert f"`{shown.error}`" in text
     assert shown.hint in text
+
+
+@pytest.mark.parametrize("name", [*READMES, "docs/start.md", "docs/start.es.md"])
+def test_what_make_run_prints_is_what_it_is_said_to_print(name: str) -> None:
+    shown = next(code for _, code in blocks(read(name)) if code.startswith("$ make run\n"))
+    printed = introduction(make_plan({}), datetime.date(2026, 11, 24))
+    lines = shown.partition("The ChatKit back end is ready.")[2].splitlines()
+    assert len(lines) > 5
+    for line in lines:
+        for part in line.split("eyJhbGciOiJIUzI1NiIs…"):
+            assert part in printed
+
+
+def test_images_are_built_under_the_version_that_there_is() -> None:
+    tags = re.findall(r"(?m)--tag \S+:(\S+)", read(OPERATIONS))
+    assert set(tags) == {VERSION}
 
 
 def test_every_event_that_operators_are_to_watch_is_logged() -> None:
