@@ -81,7 +81,7 @@ generate:
 .PHONY: wheel
 wheel: .venv/development ## Build the wheel and the sdist, into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
-	@$(BIN)/python -c "import setuptools.build_meta as backend; backend.build_sdist('dist')"
+	@$(BIN)/python -c "import setuptools.build_meta as backend; backend.build_sdist('dist')" >/dev/null
 	@ls dist/*
 
 .PHONY: requirements
