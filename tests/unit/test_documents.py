@@ -39,6 +39,23 @@ def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
         assert not heading or heading in anchors(path.read_text("utf-8")), heading
 
 
+def test_every_document_that_the_code_names_exists() -> None:
+    named = re.compile(r"(?<![\w/.-])((?:[\w-]+/)*[\w.-]+\.md)\b(?:#([\w-]+))?")
+    folders = ("chatkit_client", "deploy", "gateway", "protos", "runtime", "session_service")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    found = [
+        (path, *match)
+        for path in (*files, *ROOT.glob("*.py"), *ROOT.glob("*.yml"), ROOT / "Dockerfile")
+        if path.suffix in ("", ".js", ".json", ".html", ".proto", ".py", ".yaml", ".yml")
+        if path.is_file()
+        for match in named.findall(path.read_text("utf-8"))
+    ]
+    assert found
+    for path, name, heading in found:
+        assert (ROOT / name).exists(), f"{path} names {name}"
+        assert not heading or heading in anchors(read(name)), f"{path} names {name}#{heading}"
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_fence_says_its_language_and_is_closed(name: str) -> None:
     fences = re.findall(r"(?m)^```(.*)$", read(name))
