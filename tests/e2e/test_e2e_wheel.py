@@ -112,6 +112,7 @@ async def test_the_console_scripts_serve_from_any_directory_and_end_with_0(
             "chatkit-session-service",
             directory,
             SESSION_SERVICE_LISTEN=address,
+            SESSION_SERVICE_METRICS_LISTEN="off",
             OPENAI_BASE_URL=f"{own_emulator}/v1",
             OPENAI_API_KEY="sk-e2e-0123456789abcdefghij",
             OPENAI_CHATKIT_WORKFLOW_ID=WORKFLOW,
