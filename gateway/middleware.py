@@ -33,6 +33,9 @@ _QUIET_PATHS = frozenset(("/healthz", "/readyz"))
 _MAX_LOGGED_PATH = 512
 """A head may have 64 KiB; none of our paths is as long as this."""
 
+_NOT_FOUND = 404
+"""What is another's and what is nobody's are answered byte for byte alike: so not with timings."""
+
 _METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"))
 
 _ALLOWED_HEADERS = ("authorization", "content-type", "x-request-id")
@@ -65,7 +68,7 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 hop.note()
-                if "rpc" in hop.timings:
+                if "rpc" in hop.timings and status != _NOT_FOUND:
                     headers["Server-Timing"] = hops.server_timing(
                         hop.timings, "gateway", "rpc", "upstream", "store"
                     )

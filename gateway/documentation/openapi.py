@@ -172,7 +172,8 @@ def _error_response(keys: Sequence[str], descriptions: Language, errors: Languag
 def _error_headers(codes: Sequence[str]) -> Iterator[str]:
     yield "X-Request-Id"
     yield "Content-Language"
-    yield "Server-Timing"
+    if ALL_STATUS_CODES[codes[0]] != 404:  # they share a status; see `middleware`
+        yield "Server-Timing"
     if "UNAUTHENTICATED" in codes:
         yield "WWW-Authenticate"
     if "METHOD_NOT_ALLOWED" in codes:
