@@ -21,7 +21,7 @@ run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without O
 	@$(if $(MODE),CHATKIT_MODE='$(MODE)') $(BIN)/python run.py
 
 .PHONY: test
-test: .venv/development .venv/browser ## Run all tests
+test: .venv/development .venv/browser .venv/promtool ## Run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-failed
@@ -118,4 +118,8 @@ clean: ## Remove what was installed and generated; keeps data/
 
 .venv/browser: .venv/development
 	@.ci/browser
+	@touch $@
+
+.venv/promtool: .venv/development
+	@.ci/promtool
 	@touch $@

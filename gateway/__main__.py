@@ -176,8 +176,9 @@ def main(grace_seconds: float = GRACE_SECONDS) -> None:
         command_line.parser("gateway", Settings, _ABOUT).parse_args()
         settings = load_settings()
         secrets = [split_token(entry)[1] for entry in settings.session_service_token]
-        if settings.jwt_secret:
-            secrets.append(settings.jwt_secret.get_secret_value())
+        for secret in (settings.jwt_secret, settings.metrics_token):
+            if secret:
+                secrets.append(secret.get_secret_value())
         logs.configure(settings.log_level, settings.log_format, secrets)
         # It warns of every form that it cannot read: who sent it is told, nobody else has to be.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)

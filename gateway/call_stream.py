@@ -104,6 +104,23 @@ class CallStream:
         return self.takes_calls and not self.is_silent
 
     @property
+    def state(self) -> str:
+        """What it is to whoever watches us."""
+        if not self.takes_calls:
+            return "away"
+        return "silent" if self.is_silent else "answers"
+
+    @property
+    def calls(self) -> int:
+        """How many have no outcome yet."""
+        return len(self._waiting)
+
+    @property
+    def unsent(self) -> int:
+        """How many of them wait to be written."""
+        return len(self._unsent)
+
+    @property
     def is_silent(self) -> bool:
         """Whether the service says nothing, though it was asked to: it may be stopped, or gone."""
         return self.missed_beats >= _SILENT_BEATS

@@ -74,6 +74,7 @@ class HTTPProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._application, self.app = self.app, self._run
         self._shedding: Shedding = self.app_state["shedding"]
+        self._shedding.connections += 1
         self._limit_waiting()
         if (surplus := len(self.connections) - self.most_connections) > 0:
             self._surplus = True
@@ -82,6 +83,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._shedding.connections -= 1
         self._stop_head_timer()
         self._stop_body_timer()
         self._stop_untaken_timer()

@@ -10,11 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import APIError, error_response
 from gateway.http_protocol import BODY_LATE, CANCELLED, CLIENT_GONE
+from gateway.metrics import GatewayMetrics
 from gateway.security_headers import secure
 from gateway.texts import language_of
 from runtime import hops
 from runtime import log as logs
 from runtime.hops import Hop
+from runtime.metrics import METRICS_PATH
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CHAT_BODY_BYTES = 512 * 1024
@@ -27,7 +29,7 @@ CLIENT_GONE_STATUS = 499
 _CHAT_PATH = "/api/chatkit"
 _ATTACHMENTS_PATH = "/api/chatkit/attachments"
 
-_QUIET_PATHS = frozenset(("/healthz", "/readyz"))
+_QUIET_PATHS = frozenset(("/healthz", "/readyz", METRICS_PATH))
 """Asked every few seconds by whoever runs us, who also keeps the answers."""
 
 _MAX_LOGGED_PATH = 512
@@ -48,8 +50,9 @@ log = structlog.get_logger()
 class RequestContext:
     """Outermost: names the request, logs it, secures its answer, and answers for crashes."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,6 +63,7 @@ class RequestContext:
         method, path = scope["method"], _path(scope)
         is_quiet = scope["path"] in _QUIET_PATHS
         status = CLIENT_GONE_STATUS
+        self._metrics.active_requests += 1
 
         async def send_named(message: Message) -> None:
             nonlocal status
@@ -89,12 +93,13 @@ class RequestContext:
                 # Starlette has answered with our 500 by now, and raises for a server to log it.
                 log.exception("defect", path=path)
             finally:
+                self._metrics.active_requests -= 1
                 if route := scope.get("route"):
                     hop.operation += f" {route.path}"
                     hop.attributes["http.route"] = route.path
                 hop.attributes["http.response.status_code"] = status
                 if status == CLIENT_GONE_STATUS:
-                    hop.error = "CANCELLED"
+                    hop.error = hops.CANCELLED
                 (log.debug if is_quiet else log.info)(
                     "request",
                     method=method,

@@ -149,6 +149,11 @@ class Replicas:
         """For unary calls of SessionService, which travel together."""
         return cast(grpc.aio.Channel, _Carried(self))
 
+    @property
+    def streams(self) -> list[CallStream]:
+        """One for each service that there is."""
+        return [connection.stream for connection in self._connections.values()]
+
     def unary_unary(self, method: str, **options: Any) -> Any:
         return self._method(lambda channel: channel.unary_unary(method, **options))
 

@@ -24,6 +24,7 @@ from protos.chatkit.v1 import conversation_service_pb2 as pb_chat
 from protos.chatkit.v1 import conversation_service_pb2_grpc as pb_chat_grpc
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
+from runtime.metrics import METRICS_PATH, Exposition
 
 _HEALTH_TIMEOUT_SECONDS = 2.0
 _TRANSFER_TIMEOUT_SECONDS = 3600.0
@@ -51,6 +52,7 @@ class State(TypedDict):
     documentation: Documentation
     client_script: ClientScript
     shedding: Shedding
+    metrics: Exposition
 
 
 async def create_session(request: Request[State]) -> Response:
@@ -183,6 +185,18 @@ async def readyz(request: Request[State]) -> Response:
     return _success({"status": "ready"})
 
 
+async def metrics(request: Request[State]) -> Response:
+    """Tells Prometheus what there is to tell."""
+    exposition = request.state["metrics"]
+    host = request.client.host if request.client else ""
+    # What a proxy on this machine passes on is somebody else's.
+    is_forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
+    if not exposition.may_read(host, _authorization(request), is_forwarded=is_forwarded):
+        raise APIError("PERMISSION_DENIED", "metrics")
+    body, content_type = await exposition.render(request.headers.get("accept"))
+    return Response(body, headers={"Cache-Control": "no-store", "Content-Type": content_type})
+
+
 async def client_script(request: Request[State]) -> Response:
     """Serves what dashboards import, for the mode that the session service is in right now."""
     script, known = request.state["client_script"], request.headers.get("if-none-match")
@@ -302,6 +316,7 @@ ROUTES = [
     Route("/api/chatkit/attachments/{attachment_id}", attachment, methods=["GET", "POST"]),
     Route("/healthz", healthz, methods=["GET"]),
     Route("/readyz", readyz, methods=["GET"]),
+    Route(METRICS_PATH, metrics, methods=["GET"]),
     Route("/chatkit-client.js", client_script, methods=["GET"]),
     Route("/chatkit-client.d.ts", client_types, methods=["GET"]),
     Route("/openapi.json", openapi, methods=["GET"]),

@@ -136,6 +136,18 @@ TEXTS: dict[str, Translations] = {
             " X-Request-Id.",
         ),
     ),
+    "PERMISSION_DENIED.metrics": Translations(
+        es=Text(
+            "Las métricas no son para cualquiera.",
+            "Sin METRICS_TOKEN solo se leen desde la misma máquina; con él, envíalo como token"
+            " Bearer.",
+        ),
+        en=Text(
+            "Metrics are not for everybody.",
+            "Without METRICS_TOKEN they are read on the same machine alone; with it, send it as"
+            " bearer token.",
+        ),
+    ),
     "INVALID_ARGUMENT": Translations(
         es=Text("La petición no es válida.", "Consulta la documentación en /docs."),
         en=Text("The request is not valid.", "See the documentation at /docs."),

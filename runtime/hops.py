@@ -20,6 +20,9 @@ Attribute: TypeAlias = str | int | float | bool
 Carrier: TypeAlias = Mapping[str, str | bytes]
 """Headers of HTTP or metadata of gRPC, by lower-case name."""
 
+CANCELLED = "CANCELLED"
+"""The error of a hop that nobody waits for any more."""
+
 TIMINGS_KEY = "server-timing"
 """What the session service says its hops took: metadata with the syntax of the HTTP header."""
 
@@ -216,6 +219,6 @@ def tracing(tracer: Tracer) -> Iterator[None]:
 def reason_of(error: BaseException) -> str:
     """Returns what traces and metrics call a failure: nothing of what it says."""
     if isinstance(error, asyncio.CancelledError):
-        return "CANCELLED"
+        return CANCELLED
     reason = getattr(error, "reason", None)
     return reason if isinstance(reason, str) else type(error).__name__

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -11,6 +11,9 @@ from runtime.log import LogFormat, LogLevel
 
 S = TypeVar("S", bound="ProcessSettings")
 
+
+BEARER_TOKEN = r"[A-Za-z0-9._~+/=-]{16,256}"
+"""Of RFC 6750; shorter ones can be guessed."""
 
 # By pydantic's type of error: its own words are for programmers.
 _SENTENCES = {
@@ -53,6 +56,14 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _bearer_token(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(BEARER_TOKEN, value.get_secret_value(), re.ASCII):
+        raise ValueError(
+            "must be 16 to 256 letters, digits and -._~+/= (openssl rand -hex 32 makes one)"
+        )
+    return value
+
+
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 CommaSeparated = BeforeValidator(_split)
 """For a collection, together with pydantic-settings' NoDecode, which else expects JSON."""
@@ -75,6 +86,9 @@ class ProcessSettings(BaseSettings):
     """The least important lines that are logged."""
     log_format: Annotated[LogFormat | None, BeforeValidator(_lower)] = None
     """JSON lines or lines for people; without it `console` on a terminal, else `json`."""
+    metrics_token: Annotated[SecretStr, AfterValidator(_bearer_token)] | None = None
+    """What Prometheus has to send as bearer token, 16 characters or more; without it `/metrics` is
+    there for the same machine alone."""
     otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_collector)] | None = Field(
         default=None, examples=["http://127.0.0.1:4318"]
     )

@@ -14,7 +14,7 @@ from runtime.signals import StopRequest, stop_request
 from runtime.transport import split_token
 from session_service import agent_builder
 from session_service.config import Settings, load_settings
-from session_service.server import CannotStart, serve
+from session_service.server import METRICS_REMEDY, CannotStart, serve
 
 _ABOUT = (
     "The session service of the ChatKit back end: it issues and keeps ChatKit sessions, alone talks"
@@ -42,6 +42,9 @@ async def run(settings: Settings, stop: StopRequest) -> None:
                 database=settings.database_url,
                 **_who_may_call(settings),
             )
+            address = settings.session_service_metrics_listen
+            if address and server.metrics_port is None:
+                log.warning("no metrics: port in use", address=address, remedy=METRICS_REMEDY)
             if settings.chatkit_mode == "hosted" and not _is_emulator(settings):
                 agent_builder.announce(agent_builder.utc_today())
             await stop.wait()
@@ -82,6 +85,8 @@ def main() -> None:
         key = settings.openai_api_key
         secrets = [key.get_secret_value().strip()] if key else []
         secrets += [split_token(entry)[1] for entry in settings.session_service_token]
+        if settings.metrics_token:
+            secrets.append(settings.metrics_token.get_secret_value())
         logs.configure(settings.log_level, settings.log_format, secrets)
         raise_open_files_limit()
         with tracing.exporting("chatkit-session-service", secrets):

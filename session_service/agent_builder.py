@@ -36,6 +36,11 @@ def days_left(today: datetime.date) -> int:
     return max(0, (CLOSES - today).days)
 
 
+def closing_timestamp() -> float:
+    """Returns when it closes, in Unix seconds, as UTC has the day begin."""
+    return datetime.datetime.combine(CLOSES, datetime.time(), datetime.UTC).timestamp()
+
+
 def announce(today: datetime.date) -> None:
     """Says it once, when a service in hosted mode has started."""
     log.warning(_event("and with it the workflows of hosted mode", today), **_facts(today))

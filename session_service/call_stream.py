@@ -59,6 +59,16 @@ class CallStreamServicer(pb_grpc.CallStreamServiceServicer):
         finally:
             self._streams.discard(stream)
 
+    @property
+    def calls(self) -> int:
+        """How many have no outcome yet."""
+        return sum(stream.calls for stream in self._streams)
+
+    @property
+    def unsent(self) -> int:
+        """How many outcomes wait to be written."""
+        return sum(stream.unsent for stream in self._streams)
+
     def drain(self) -> None:
         """Takes no more calls; each stream ends when it has none left."""
         self._draining = True
@@ -85,6 +95,14 @@ class _Stream:
         self._changed = asyncio.Event()
         self._changed.set()
         self._room = asyncio.Event()
+
+    @property
+    def calls(self) -> int:
+        return len(self._calls)
+
+    @property
+    def unsent(self) -> int:
+        return len(self._outcomes)
 
     def drain(self) -> None:
         self._draining, self._told = True, False

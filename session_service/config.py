@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import NoDecode
 
 from runtime.settings import CommaSeparated, HostAndPort, ProcessSettings, load
@@ -18,6 +25,8 @@ from runtime.transport import (
     is_loopback,
 )
 from session_service.stores.base import Mode
+
+METRICS_OFF = "off"
 
 Tool = Literal["search", "file_upload", "code_interpreter"]
 
@@ -50,6 +59,10 @@ def _database_url(value: str) -> str:
             " or postgresql://user:password@host/database"
         )
     return value
+
+
+def _unless_off(value: object) -> object:
+    return None if value == METRICS_OFF else value
 
 
 def _http_url(value: str) -> str:
@@ -98,6 +111,10 @@ class Settings(ProcessSettings):
     """PEM file of authorities; with it, callers need a certificate of one of them."""
     session_service_listen: HostAndPort = "127.0.0.1:50051"  # after what it depends on
     """Where the session service listens."""
+    session_service_metrics_listen: Annotated[HostAndPort | None, BeforeValidator(_unless_off)] = (
+        "127.0.0.1:9464"
+    )
+    """Where the session service has its `/metrics`; `off` is nowhere."""
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///data/chatkit.db"
     """Where everything is kept: `sqlite:///path/to/file.db`, or
     `postgresql://user:password@host/database`. Made and migrated at start."""

@@ -89,6 +89,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._idle.set()
         self._limits: set[asyncio.Timeout] = set()
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls of chatkit.v1 have no outcome yet."""
+        return self._in_flight
+
     def cut(self) -> None:
         """Ends all calls in flight as UNAVAILABLE: gRPC itself would end them without a reason."""
         for limit in self._limits:

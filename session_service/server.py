@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
@@ -24,6 +25,8 @@ from protos.chatkit.v1 import (
 from runtime import tls
 from runtime.admission import TARGET_SECONDS, Admission
 from runtime.event_loop import watching
+from runtime.hops import observing
+from runtime.metrics import Exposition
 from runtime.redaction import redactor
 from runtime.transport import split_token
 from session_service.agent_builder import Today, utc_today
@@ -32,9 +35,11 @@ from session_service.callers import Callers, server_credentials
 from session_service.cancellations import Cancellations
 from session_service.circuit import Circuit, patience_seconds
 from session_service.config import Settings
+from session_service.exposition import open_exposition
 from session_service.interceptors import CallInterceptor
 from session_service.issuer import Issuer
 from session_service.limits import SERVER_OPTIONS
+from session_service.metrics import ServiceMetrics
 from session_service.openai_api import ChatKitAPI
 from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
@@ -64,6 +69,8 @@ _MOST_DELAY_SECONDS = 2.5 * TARGET_SECONDS
 LIVENESS = "liveness"
 """Whose health is that of the process alone: to restart it heals no database."""
 
+METRICS_REMEDY = "choose another with SESSION_SERVICE_METRICS_LISTEN, or off"
+
 _NAMES = (
     session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
     call_stream_service_pb2.DESCRIPTOR.services_by_name["CallStreamService"].full_name,
@@ -78,6 +85,8 @@ class Server:
     """A running session service."""
 
     port: int
+    metrics_port: int | None
+    """None where metrics are not served."""
     _grpc: grpc.aio.Server
     _health: health_aio.HealthServicer
     _calls: CallInterceptor
@@ -114,9 +123,10 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
     async with contextlib.AsyncExitStack() as stack:
         store = await _open_store(settings.database_url, stack)
         # In both modes: sessions of hosted mode are still to be cancelled and counted in the other.
+        circuit = Circuit("chatkit", patience_seconds(settings.chatkit_timeout_seconds))
         api = ChatKitAPI(
             await stack.enter_async_context(open_client(settings.openai_base_url)),
-            Circuit("chatkit", patience_seconds(settings.chatkit_timeout_seconds)),
+            circuit,
             api_key=_plain(settings.openai_api_key),
             workflow_id=settings.openai_chatkit_workflow_id,
             file_upload="file_upload" in settings.chatkit_tools,
@@ -136,7 +146,9 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         )
         health = health_aio.HealthServicer()
         admission = Admission(_MOST_DELAY_SECONDS)
-        await stack.enter_async_context(watching(admission))
+        metrics = ServiceMetrics(admission, settings.chatkit_mode)
+        stack.enter_context(observing(metrics.observe))
+        await stack.enter_async_context(watching(admission, observe_lag=metrics.observe_lag))
         calls = CallInterceptor(admission, _callers(settings))
         server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
         servicer = SessionServicer(sessions, store, settings.chatkit_timeout_seconds)
@@ -160,13 +172,27 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         readiness = Readiness(store, health, (*names, ""))
         await readiness.tell()
         await health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        circuits = (circuit, *(conversations.circuits if conversations else ()))
+        counts = metrics.watch(store, readiness, calls, call_streams, streams, circuits)
+        exposition = Exposition(metrics.registry, settings.metrics_token, counts.refresh)
+        metrics_port = await _expose(exposition, settings, stack)
         background = [cancellations.run(), readiness.run()]
         if interval := settings.chatkit_usage_sync_seconds:
             background.append(UsageSync(store, api, interval).run())
         if conversations is not None:
             background += [streams.end_deleted(store), conversations.housekeeping.run()]
         await stack.enter_async_context(_running(background))
-        yield Server(port, server, health, calls, call_streams, sessions, cancellations, streams)
+        yield Server(
+            port,
+            metrics_port,
+            server,
+            health,
+            calls,
+            call_streams,
+            sessions,
+            cancellations,
+            streams,
+        )
 
 
 def _issuer(settings: Settings, api: ChatKitAPI) -> Issuer:
@@ -236,6 +262,26 @@ async def _listen(
         raise CannotStart(
             f"cannot listen on {address}: {cause}; choose another with SESSION_SERVICE_LISTEN"
         ) from error
+
+
+async def _expose(
+    exposition: Exposition, settings: Settings, stack: contextlib.AsyncExitStack
+) -> int | None:
+    """Serves metrics, and returns the port. Raises CannotStart for an address that was chosen.
+
+    The default one may be in use: several services on one machine are to start all the same.
+    """
+    address = settings.session_service_metrics_listen
+    if address is None:
+        return None
+    try:
+        return await stack.enter_async_context(open_exposition(exposition, address))
+    except OSError as error:
+        if "session_service_metrics_listen" not in settings.model_fields_set:
+            return None  # and `__main__` says so
+        # asyncio's words repeat the address; of a name that leads nowhere there are no others.
+        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise CannotStart(f"cannot listen on {address}: {cause}; {METRICS_REMEDY}") from error
 
 
 def _check_address(host: str, port: int) -> None:

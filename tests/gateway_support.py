@@ -250,6 +250,7 @@ def gateway_settings(**values: Any) -> Settings:
         "cors_allow_origins": (ORIGIN,),
         "chatkit_timeout_seconds": 30,
         "gateway_public_url": None,
+        "metrics_token": None,
         **values,
     }
     return Settings(**given)

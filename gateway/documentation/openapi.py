@@ -93,6 +93,14 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
                         " Debe llevar `exp` y el usuario en `userId` o, si falta, en `sub`.",
                     ),
                 },
+                "metricsToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": say(
+                        "What the setting `METRICS_TOKEN` says.",
+                        "Lo que dice el ajuste `METRICS_TOKEN`.",
+                    ),
+                },
                 "clientSecret": {
                     "type": "http",
                     "scheme": "bearer",

@@ -6,6 +6,7 @@ from gateway.documentation import examples
 from gateway.documentation.examples import JSON
 from gateway.documentation.schemas import Say, ref, success
 from gateway.texts import Language, session_deleted
+from runtime.metrics import METRICS_PATH
 
 # The errors of a route are keys of TEXTS; a `*` stands for every variant of a reason.
 _CALL_ERRORS = ("UNAUTHENTICATED", "INTERNAL", "UPSTREAM_TIMEOUT", "UNAVAILABLE.*")
@@ -64,6 +65,7 @@ def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Seque
         "/api/chatkit/stats": {"get": (_stats(say), _STATS_ERRORS)},
         "/healthz": {"get": (_health(say), ())},
         "/readyz": {"get": (_ready(say), ("UNAVAILABLE",))},
+        METRICS_PATH: {"get": (_metrics(say), ("PERMISSION_DENIED.metrics",))},
         "/chatkit-client.js": {"get": (_client_script(say), ("UNAVAILABLE",))},
         "/chatkit-client.d.ts": {"get": (_client_types(say), ())},
         "/openapi.json": {"get": (_openapi_json(say), ())},
@@ -292,6 +294,30 @@ def _client_types(say: Say) -> JSON:
         "application/typescript",
         say,
     )
+
+
+def _metrics(say: Say) -> JSON:
+    exposition = {"schema": {"type": "string"}}
+    return {
+        "operationId": "getMetrics",
+        "tags": ["operations"],
+        "summary": say("Metrics", "Métricas"),
+        "description": say(
+            "What Prometheus reads, in its text format or in OpenMetrics. Without `METRICS_TOKEN`"
+            " it is there for the gateway's own machine alone.",
+            "Lo que lee Prometheus, en su formato de texto o en OpenMetrics. Sin `METRICS_TOKEN`"
+            " solo está para la propia máquina del gateway.",
+        ),
+        "security": [{}, {"metricsToken": []}],
+        "parameters": common_parameters(),
+        "responses": {
+            "200": {
+                "description": say("The metrics.", "Las métricas."),
+                "headers": {"X-Request-Id": ref("X-Request-Id", "headers")},
+                "content": {"text/plain": exposition, "application/openmetrics-text": exposition},
+            }
+        },
+    }
 
 
 def _client_file(name: str, summary: str, description: str, media_type: str, say: Say) -> JSON:

@@ -158,6 +158,10 @@ class Store(Protocol):
     def conversations(self) -> ConversationStore:
         """What the self-hosted mode keeps, in the same database."""
 
+    @property
+    def queued(self) -> int:
+        """How many writes wait for those before them."""
+
     def rate_limit(self, name: str, per_minute: int) -> RateLimit:
         """Returns a limit, which all who have it by that name share; 0 admits all."""
 

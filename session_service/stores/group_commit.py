@@ -44,6 +44,11 @@ class GroupCommitWriter:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def queued(self) -> int:
+        """How many wait for the transaction that runs."""
+        return self._queue.qsize()
+
     async def write(self, work: Callable[[sqlite3.Connection, Changes], T]) -> T:
         """Runs `work` in the next transaction and returns what it returned, once that is committed.
 

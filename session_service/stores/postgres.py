@@ -67,6 +67,10 @@ class PostgresStore:
     def conversations(self) -> PostgresConversationStore:
         return self._conversations
 
+    @property
+    def queued(self) -> int:
+        return self._database.queued
+
     def rate_limit(self, name: str, per_minute: int) -> PostgresRateLimit:
         return PostgresRateLimit(self._database, name, per_minute)
 

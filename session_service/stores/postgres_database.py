@@ -127,6 +127,11 @@ class PostgresDatabase:
         self._batches.update(dict.fromkeys(unlogged, Batches(self._statement, unlogged)))
         self._writes: set[asyncio.Task[Any]] = set()
 
+    @property
+    def queued(self) -> int:
+        """How many writes wait for those before them."""
+        return sum(batches.queued for batches in set(self._batches.values()))
+
     async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
         """Runs one statement that may be run again, should its answer be lost."""
         with _driver_errors(), _logged():

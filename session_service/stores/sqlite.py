@@ -42,6 +42,10 @@ class SQLiteStore:
     def conversations(self) -> SQLiteConversationStore:
         return self._conversations
 
+    @property
+    def queued(self) -> int:
+        return self._database.queued
+
     def rate_limit(self, name: str, per_minute: int) -> LocalRateLimit:
         return LocalRateLimit(per_minute)  # a file is one process's
 

@@ -51,6 +51,11 @@ class SQLiteDatabase:
         self._readers = readers
         self._local = threading.local()
 
+    @property
+    def queued(self) -> int:
+        """How many writes wait for those before them."""
+        return self._writer.queued
+
     async def write(self, work: Callable[[sqlite3.Connection, Changes], T]) -> T:
         """Does all of `work` or, if it raises, nothing of it; durable when it returns."""
         with _driver_errors():

@@ -52,6 +52,7 @@ def environment(**settings: str) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",
+        "SESSION_SERVICE_METRICS_LISTEN": "off",  # or all but one would warn of its port
         **settings,
     }
 

@@ -153,10 +153,16 @@ def test_whatever_belongs_to_a_deployment_finds_its_pods(name: str) -> None:
 def test_only_gateways_reach_the_session_service() -> None:
     policy = RESOURCES["NetworkPolicy", "session-service"]["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
-    (rule,) = policy["ingress"]
+    rule, for_metrics = policy["ingress"]
     (peer,) = rule["from"]
     labels = RESOURCES["Deployment", "gateway"]["spec"]["template"]["metadata"]["labels"]
     assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+    assert rule["ports"] == [{"port": "grpc"}]
+    listen = RESOURCES["ConfigMap", "session-service"]["data"]["SESSION_SERVICE_METRICS_LISTEN"]
+    port = listen.rpartition(":")[2]
+    assert for_metrics["ports"] == [{"port": int(port)}]
+    pods = RESOURCES["Deployment", "session-service"]["spec"]["template"]["metadata"]
+    assert pods["annotations"]["prometheus.io/port"] == port
     assert {port["port"] for out in policy["egress"] for port in out["ports"]} == {53, 443, 5432}
 
 
