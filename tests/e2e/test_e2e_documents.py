@@ -1,9 +1,7 @@
 """The examples of the documents, run as they stand there."""
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,23 +77,6 @@ def said_by_the_agent(system: System, text: str, **user: object) -> str:
     message = {"content": content, "attachments": [], "inference_options": {}}
     request = {"type": "threads.create", "params": {"input": message}}
     return post(system, "", new_session(system, **user)["client_secret"], request).text
-
-
-def test_the_python_example_of_an_internal_caller_works(system: System) -> None:
-    example = block("docs/internal-services.md", "python", having="insecure_channel")
-    listening = r'session service listening","address":"([\d.:]+)"'
-    address = system.process.wait_for(listening)[1]
-    assert SESSION_SERVICE in example
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example.replace(SESSION_SERVICE, address)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    assert re.fullmatch(r"cksess_\w+ \d+\n", done.stdout)
-    assert done.stderr == ""
 
 
 def test_the_example_of_an_own_agent_knows_whose_tickets_are_asked_for(
