@@ -15,7 +15,6 @@ from tests.e2e.dashboard import token_of
 from tests.e2e.processes import PATIENCE_SECONDS, REPOSITORY, SECRET, System
 
 GATEWAY = "http://127.0.0.1:8080"
-SESSION_SERVICE = "127.0.0.1:50051"
 NODE = Path(playwright.__file__).parent / "driver" / "node"
 
 
