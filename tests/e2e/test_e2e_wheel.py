@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,13 @@ def said(installed: Path, name: str, *arguments: str) -> subprocess.CompletedPro
         timeout=processes.PATIENCE_SECONDS,
         check=False,
     )
+
+
+def test_the_wheel_is_built_by_what_is_pinned() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    (backend,) = project["build-system"]["requires"]
+    assert backend in project["dependency-groups"]["dev"]
+    assert backend in (REPOSITORY / "requirements-dev.txt").read_text()
 
 
 def test_what_is_not_python_is_in_the_wheel_too(installed: Path) -> None:
