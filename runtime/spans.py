@@ -115,14 +115,14 @@ def open_tracer(
     service_name: str, secrets: Iterable[str]
 ) -> Iterator[Callable[[Hop, Carrier], _Span | None]]:
     """Returns what begins the spans of hops; sends what is left when the block ends."""
-    # They would write lines, and tracebacks, for every batch that nobody takes.
-    for name in ("opentelemetry", "urllib3"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     exporter = _Exporter(OTLPSpanExporter())
     processor = BatchSpanProcessor(exporter)
     provider = TracerProvider(resource=_resource(service_name), shutdown_on_exit=False)
     provider.add_span_processor(processor)
     begin = _begin(provider.get_tracer("chatkit"), redactor(secrets))
+    # From now on they would write lines, and tracebacks, for every batch that nobody takes.
+    for name in ("opentelemetry", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield begin
     finally:

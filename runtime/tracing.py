@@ -37,8 +37,14 @@ def exporting(service_name: str, secrets: Iterable[str] = ()) -> Iterator[None]:
     # Not above: it takes 12 MB and a quarter of a second.
     from runtime.spans import open_tracer
 
-    with open_tracer(service_name, secrets) as tracer, hops.tracing(tracer):
-        log.info("traces on", endpoint=_first(os.environ, _ENDPOINTS))
+    with contextlib.ExitStack() as stack:
+        try:
+            tracer = stack.enter_context(open_tracer(service_name, secrets))
+        except Exception as error:  # whatever one of its variables makes the SDK raise
+            log.warning("traces off", problem=str(error), remedy="correct the OTEL_… variables")
+        else:
+            stack.enter_context(hops.tracing(tracer))
+            log.info("traces on", endpoint=_first(os.environ, _ENDPOINTS))
         yield
 
 

@@ -287,3 +287,16 @@ def test_nothing_of_opentelemetry_is_loaded_where_traces_are_off(
         assert process.stop() == 0
         assert re.search(r"(?m)^loaded:\s*$", process.output)
         assert "trace_id" not in process.output
+
+
+@pytest.mark.parametrize(
+    "mistake", [{"OTEL_BSP_MAX_QUEUE_SIZE": "1"}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}]
+)
+def test_a_mistake_in_its_variables_is_told_and_costs_the_traces_alone(
+    mistake: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("mistake")
+    settings = _exporting_to("http://127.0.0.1:1") | mistake
+    with processes.gateway(directory, "127.0.0.1:1", **settings) as gateway:
+        assert httpx.get(f"{gateway.url}/healthz", timeout=PATIENCE_SECONDS).status_code == 200
+        assert gateway.process.output.count('"event":"traces off"') == 1
