@@ -127,14 +127,14 @@ class ProcessMetrics:
             registry=self.registry,
         )
         self._errors = {reason: errors.labels(reason) for reason in (*reasons, OTHER)}
-        known = frozenset((*self._errors, hops.CANCELLED))
-        self._hops = {
-            name: HopDurations(self.registry, metric, known) for name, metric in hop_metrics.items()
-        }
+        self._hops = {name: self.durations(metric) for name, metric in hop_metrics.items()}
         self._outermost = next(iter(hop_metrics))
 
     def gauge(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(name, help_text, labels, registry=self.registry)
+
+    def durations(self, metric: HopMetric) -> HopDurations:
+        return HopDurations(self.registry, metric, frozenset((*self._errors, hops.CANCELLED)))
 
     def observe(self, hop: Hop) -> None:
         """Counts a hop of this process that is over."""

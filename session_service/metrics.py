@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from runtime.admission import Admission
-from runtime.hops import Name
+from runtime.hops import Hop, Name
 from runtime.metrics import HopMetric, ProcessMetrics, ReadCounter
 from session_service.agent_builder import closing_timestamp
 from session_service.call_stream import CallStreamServicer
@@ -49,11 +49,20 @@ HOP_METRICS: Mapping[Name, HopMetric] = {
 }
 
 
+_MODEL_METRIC = HopMetric(
+    "gen_ai_client_operation_duration_seconds",
+    "Answers of the model until their end, streamed ones too; self-hosted mode.",
+    # Not the model: agents of others may let users choose.
+    ("gen_ai.operation.name",),
+)
+
+
 class ServiceMetrics(ProcessMetrics):
     """Made before the service is wired together; `watch` once it is."""
 
     def __init__(self, admission: Admission, mode: Mode) -> None:
         super().__init__("session_service", STATUS_CODES, admission, HOP_METRICS, mode=mode)
+        self._model = self.durations(_MODEL_METRIC)
         self._calls = self.gauge("rpc_server_active_calls", "Calls that have no outcome yet.")
         self._carried = self.gauge(
             "chatkit_call_stream_calls", "Calls on streams that have no outcome yet."
@@ -76,6 +85,12 @@ class ServiceMetrics(ProcessMetrics):
                 "chatkit_agent_builder_closing_timestamp_seconds",
                 "When OpenAI ends the workflows of hosted mode.",
             ).set(closing_timestamp())
+
+    def observe(self, hop: Hop) -> None:
+        if _MODEL_METRIC.attributes[0] in hop.attributes:  # which is asked at its own pace
+            self._model.observe(hop)
+        else:
+            super().observe(hop)
 
     def watch(
         self,

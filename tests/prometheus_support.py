@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -32,12 +33,23 @@ _NAME = re.compile(r"(?<![\w:.$])([A-Za-z_:][\w:]*)\b(?!\s*\()")
 class Scrape:
     """What a process has told at one moment."""
 
-    samples: tuple[Sample, ...]
+    families: tuple[Metric, ...]
 
     @classmethod
     def of(cls, *texts: str) -> "Scrape":
-        families = [family for text in texts for family in text_string_to_metric_families(text)]
-        return cls(tuple(sample for family in families for sample in family.samples))
+        return cls(tuple(one for text in texts for one in text_string_to_metric_families(text)))
+
+    @property
+    def samples(self) -> Iterator[Sample]:
+        return (sample for family in self.families for sample in family.samples)
+
+    @property
+    def metrics(self) -> set[str]:
+        """The names of all there are, those that nothing was counted in yet, too."""
+        return {
+            f"{family.name}_total" if family.type == "counter" else family.name
+            for family in self.families
+        }
 
     def value(self, name: str, **labels: str) -> float:
         """Returns the sum of all samples with these labels, 0 where there are none."""
@@ -52,7 +64,10 @@ class Scrape:
 
     @property
     def names(self) -> set[str]:
-        return {sample.name for sample in self.samples}
+        """What may be asked for."""
+        histograms = {family.name for family in self.families if family.type == "histogram"}
+        parts = {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
+        return parts | {sample.name for sample in self.samples}
 
     @property
     def labels(self) -> set[str]:

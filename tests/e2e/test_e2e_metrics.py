@@ -100,6 +100,18 @@ def test_every_metric_and_label_that_anybody_asks_for_is_there(scraped: tuple[st
         assert labels <= found.labels, expression
 
 
+def test_operators_are_told_of_every_metric(scraped: tuple[str, str]) -> None:
+    operations = (processes.REPOSITORY / "docs" / "operations.md").read_text()
+    (section,) = re.findall(r"(?s)\n## Monitoring\n(.*?)\n## ", operations)
+    documented: dict[str, set[str]] = {"gateway": set(), "service": set()}
+    for names, of in re.findall(r"(?m)^\| (`[^|]+`) \| (\w+)[^|]* \|", section):
+        for process in documented if of == "both" else (of,):
+            documented[process] |= set(re.findall(r"`(\w+)`", names))
+    for process, text in zip(documented, scraped, strict=True):
+        found = {name for name in Scrape.of(text).metrics if not re.match("process_|python_", name)}
+        assert documented[process] == found
+
+
 def test_the_figures_are_what_has_happened(scraped: tuple[str, str]) -> None:
     gateway, service = (Scrape.of(text) for text in scraped)
     created = {"http_route": SESSION, "http_request_method": "POST"}

@@ -209,6 +209,9 @@ async def test_an_answer_of_the_self_hosted_mode_is_counted(
         "files",
         "responses",
     }
+    model = {"gen_ai_operation_name": "chat", "error_type": ""}
+    assert found.value("gen_ai_client_operation_duration_seconds_count", **model) >= 2
+    assert found.value("http_client_request_duration_seconds_count") == 0
     process = {"rpc_method": "chatkit.v1.ConversationService/Process", "error_type": ""}
     assert found.value("rpc_server_call_duration_seconds_count", **process) == 2
     assert "chatkit_agent_builder_closing_timestamp_seconds" not in found.names
