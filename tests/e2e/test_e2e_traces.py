@@ -297,6 +297,6 @@ def test_a_mistake_in_its_variables_is_told_and_costs_the_traces_alone(
 ) -> None:
     directory = tmp_path_factory.mktemp("mistake")
     settings = _exporting_to("http://127.0.0.1:1") | mistake
-    with processes.gateway(directory, "127.0.0.1:1", **settings) as gateway:
+    with processes.gateway(directory, "127.0.0.1:1", grace_seconds=None, **settings) as gateway:
         assert httpx.get(f"{gateway.url}/healthz", timeout=PATIENCE_SECONDS).status_code == 200
         assert gateway.process.output.count('"event":"traces off"') == 1
