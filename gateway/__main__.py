@@ -23,8 +23,8 @@ from gateway.app import create_app
 from gateway.config import Settings, load_settings
 from gateway.doctor import MIN_SECRET_BYTES
 from gateway.http_protocol import HTTPProtocol
+from runtime import command_line, tracing
 from runtime import log as logs
-from runtime import tracing
 from runtime.open_files import raise_open_files_limit
 from runtime.signals import StopRequest, stop_request
 from runtime.transport import split_token
@@ -40,6 +40,12 @@ _KEEP_ALIVE_SECONDS = 75
 Who closes first must be the client. Else its next request meets a connection that is being closed,
 and has no answer.
 """
+
+_ABOUT = (
+    "The gateway of the ChatKit back end: it checks who a dashboard's user is, translates HTTP and"
+    " JSON into gRPC calls of the session service, and answers in Spanish or English. It keeps"
+    " nothing; any number of gateways may run. A running gateway documents its routes at /docs."
+)
 
 _BACKLOG = 2048
 """Connections that wait to be accepted, at most."""
@@ -174,6 +180,7 @@ def main(grace_seconds: float = GRACE_SECONDS) -> None:
     if sys.argv[1:2] == ["doctor"]:
         sys.exit(doctor.main(sys.argv[2:]))
     with stop_request() as stop:
+        command_line.parser("gateway", Settings, _ABOUT).parse_args()
         settings = load_settings()
         secrets = [split_token(entry)[1] for entry in settings.session_service_token]
         for secret in (settings.jwt_secret, settings.metrics_token):

@@ -370,14 +370,14 @@ TEXTS: dict[str, Translations] = {
             " clave; que ninguna variable del shell sustituye a la de .env; que el workflow está"
             " publicado; y que Agent Builder, que aloja los workflows wf_…, cierra el 2026-11-30."
             " Para no depender de él, define CHATKIT_MODE=self_hosted y reinicia el servicio, como"
-            " explica MIGRATION.md.",
+            " explica docs/migration.md.",
         ),
         en=Text(
             "Workflow not found",
             "Check, in this order: that the workflow is in the same OpenAI project as the key; that"
             " no shell variable overrides the one in .env; that the workflow is published; and that"
             " Agent Builder, which hosts wf_… workflows, closes on 2026-11-30. To do without it,"
-            " set CHATKIT_MODE=self_hosted and restart the service, as MIGRATION.md explains.",
+            " set CHATKIT_MODE=self_hosted and restart the service, as docs/migration.md explains.",
         ),
     ),
     "WORKFLOW_NOT_FOUND.closed": Translations(
@@ -387,7 +387,7 @@ TEXTS: dict[str, Translations] = {
             " clave; que ninguna variable del shell sustituye a la de .env; y que el workflow está"
             " publicado. Pero lo más probable es que ya no exista: Agent Builder, que alojaba los"
             " workflows wf_…, cerró el 2026-11-30. Para que el chat siga, define"
-            " CHATKIT_MODE=self_hosted y reinicia el servicio, como explica MIGRATION.md.",
+            " CHATKIT_MODE=self_hosted y reinicia el servicio, como explica docs/migration.md.",
         ),
         en=Text(
             "Workflow not found",
@@ -395,7 +395,7 @@ TEXTS: dict[str, Translations] = {
             " no shell variable overrides the one in .env; and that the workflow is published. But"
             " most likely it is no more: Agent Builder, which hosted wf_… workflows, closed on"
             " 2026-11-30. For the chat to go on, set CHATKIT_MODE=self_hosted and restart the"
-            " service, as MIGRATION.md explains.",
+            " service, as docs/migration.md explains.",
         ),
     ),
     "UPSTREAM_RATE_LIMITED": Translations(
@@ -611,12 +611,12 @@ TEXTS: dict[str, Translations] = {
         es=Text(
             "Esta instalación funciona en modo hosted: el chat lo atiende OpenAI, no este gateway.",
             "Para alojarlo aquí, define CHATKIT_MODE=self_hosted en el servicio de sesiones; lo"
-            " explica MIGRATION.md.",
+            " explica docs/migration.md.",
         ),
         en=Text(
             "This installation runs in hosted mode: OpenAI serves the chat, not this gateway.",
-            "To host it here, set CHATKIT_MODE=self_hosted for the session service; MIGRATION.md"
-            " explains it.",
+            "To host it here, set CHATKIT_MODE=self_hosted for the session service;"
+            " docs/migration.md explains it.",
         ),
     ),
     "METHOD_NOT_ALLOWED": Translations(

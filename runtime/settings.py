@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -82,15 +82,21 @@ class ProcessSettings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
         str_strip_whitespace=True,
+        use_attribute_docstrings=True,  # a person reads them, see setting_descriptions
     )
 
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
+    """The least important lines that are logged."""
     log_format: Annotated[LogFormat | None, BeforeValidator(_lower)] = None
-    """None is `console` on a terminal, else `json`."""
+    """JSON lines or lines for people; without it `console` on a terminal, else `json`."""
     metrics_token: Annotated[SecretStr, AfterValidator(_bearer_token)] | None = None
-    """What readers of metrics have to send; None lets this machine alone read them."""
-    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_collector)] | None = None
-    """Where traces go; what else it takes, OpenTelemetry reads by itself, see `tracing`."""
+    """What Prometheus has to send as bearer token, 16 characters or more; without it `/metrics` is
+    there for the same machine alone."""
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_collector)] | None = Field(
+        default=None, examples=["http://127.0.0.1:4318"]
+    )
+    """Where traces go, by OTLP over HTTP; without it there are none. OpenTelemetry's other
+    variables (`OTEL_…`) hold too."""
 
 
 class BadSettings(Exception):
@@ -129,7 +135,7 @@ def load(settings: type[S], process: str) -> S:
         problems = "".join(f"\n  {line}" for line in error.lines)
     raise SystemExit(
         f"{process} cannot start, please correct these settings"
-        f" (README.md, Configuration):{problems}"
+        f" (docs/configuration.md, or --help):{problems}"
     )
 
 

@@ -9,8 +9,8 @@ import sys
 import structlog
 import uvloop
 
+from runtime import command_line, tracing
 from runtime import log as logs
-from runtime import tracing
 from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
@@ -18,6 +18,12 @@ from runtime.transport import split_token
 from session_service import agent_builder, doctor
 from session_service.config import Settings, load_settings
 from session_service.server import METRICS_REMEDY, CannotStart, serve
+
+_ABOUT = (
+    "The session service of the ChatKit back end: it issues and keeps ChatKit sessions, alone talks"
+    " to OpenAI, counts use, and in self-hosted mode answers by itself. Gateways and internal"
+    " services call it by gRPC (package chatkit.v1, with server reflection and grpc.health.v1)."
+)
 
 
 async def run(settings: Settings, stop: StopRequest) -> None:
@@ -79,6 +85,7 @@ def main() -> None:
     if sys.argv[1:2] == ["doctor"]:
         sys.exit(doctor.main(sys.argv[2:]))
     with stop_request() as stop:
+        command_line.parser("session_service", Settings, _ABOUT).parse_args()
         settings = load_settings()
         key = settings.openai_api_key
         secrets = [key.get_secret_value().strip()] if key else []

@@ -16,7 +16,7 @@ CLOSES = datetime.date(2026, 11, 30)
 EMULATOR_KEY = "sk-emulator"
 """What `make run` and docker-compose.yml set with the emulator, whose workflows never end."""
 
-_REMEDY = "set CHATKIT_MODE=self_hosted and restart; MIGRATION.md says what that takes"
+_REMEDY = "set CHATKIT_MODE=self_hosted and restart; docs/migration.md says what that takes"
 
 Today: TypeAlias = Callable[[], datetime.date]
 

@@ -101,7 +101,7 @@ def test_every_metric_and_label_that_anybody_asks_for_is_there(scraped: tuple[st
 
 
 def test_operators_are_told_of_every_metric(scraped: tuple[str, str]) -> None:
-    operations = (processes.REPOSITORY / "OPERATIONS.md").read_text()
+    operations = (processes.REPOSITORY / "docs" / "operations.md").read_text()
     (section,) = re.findall(r"(?s)\n## Monitoring\n(.*?)\n## ", operations)
     documented: dict[str, set[str]] = {"gateway": set(), "service": set()}
     for names, of in re.findall(r"(?m)^\| (`[^|]+`) \| (\w+)[^|]* \|", section):

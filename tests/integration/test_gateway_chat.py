@@ -272,7 +272,7 @@ async def test_in_hosted_mode_the_chat_is_not_found_and_says_why(language: str) 
         body = error_of(await post(http, **{"Accept-Language": language}), "NOT_FOUND", 404)
     assert "hosted" in body["error"]
     assert "CHATKIT_MODE=self_hosted" in body["hint"]
-    assert "MIGRATION.md" in body["hint"]
+    assert "docs/migration.md" in body["hint"]
 
 
 @pytest.mark.parametrize("parts", [[], [data(EVENT)], [head("text/html"), data(b"<p>")]])

@@ -109,7 +109,7 @@ def test_what_to_check_for_a_workflow_is_in_the_contracts_order(
     language: Language, words: tuple[str, ...], cause: str | None
 ) -> None:
     hint = text_of("WORKFLOW_NOT_FOUND", cause, language).hint
-    words = (*words, "2026-11-30", "CHATKIT_MODE=self_hosted", "MIGRATION.md")
+    words = (*words, "2026-11-30", "CHATKIT_MODE=self_hosted", "docs/migration.md")
     order = [hint.index(word) for word in words]
     assert order == sorted(order)
 

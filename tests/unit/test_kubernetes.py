@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from starlette.routing import Route
 import gateway.config
 import session_service.config
 from gateway.routes import ROUTES
+from runtime import VERSION
 from runtime.settings import ProcessSettings
 from runtime.signals import HARD_STOP_SECONDS
 from session_service.server import LIVENESS
@@ -205,13 +205,12 @@ def test_containers_have_no_rights_that_they_do_not_need(name: str) -> None:
 
 
 def test_images_are_those_of_the_dockerfile_in_this_version() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {found["name"]: found for found in KUSTOMIZATION["images"]}
     assert images.keys() == {container(name)["image"] for name in SETTINGS}
     for name, found in images.items():
         assert image(name.removeprefix("chatkit-"))
         assert found["newName"].endswith(f"/{name}")
-        assert found["newTag"] == version
+        assert found["newTag"] == VERSION
 
 
 def test_all_session_services_share_the_attachments_and_fit_onto_one_postgres() -> None:

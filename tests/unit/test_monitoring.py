@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.documents import ROOT, anchors
 from tests.prometheus_support import (
     DASHBOARDS,
     MONITORING,
@@ -14,7 +15,6 @@ from tests.prometheus_support import (
     promtool,
     rules,
 )
-from tests.unit.test_documentation import ROOT, anchors
 
 ALERTS = rules("alerts.yml")
 
