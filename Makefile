@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes
 PROTOS := $(wildcard protos/chatkit/v1/*.proto)
 SERVICES := $(filter %_service.proto,$(PROTOS))
-CODE := chatkit_client gateway session_service protos runtime docs tests run.py doctor.py
+CODE := chatkit_client gateway session_service protos runtime docs/generator tests run.py doctor.py
 
 .DEFAULT_GOAL := help
 

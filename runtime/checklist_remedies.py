@@ -27,9 +27,9 @@ EXPLANATIONS = {
         "Not checked: the variables have to be corrected first.",
     ),
     "*.malformed": Both(
-        "Corrige en .env, o donde se definan (README, «Configuración»; lo que sigue está en"
+        "Corrige en .env, o donde se definan (docs/configuration.es.md; lo que sigue está en"
         " inglés, como al arrancar):\n{problems}",
-        "Correct in .env, or wherever they are set (README, Configuration):\n{problems}",
+        "Correct in .env, or wherever they are set (docs/configuration.md):\n{problems}",
     ),
     "*.overridden": Both(
         "El entorno (shell, contenedor) tiene otro valor que .env, y gana: {settings}."
@@ -153,9 +153,9 @@ EXPLANATIONS = {
     ),
     "workflow.found.closed": Both(
         "OpenAI no encuentra {workflow}: Agent Builder cerró el {closes}. Pon"
-        " CHATKIT_MODE=self_hosted y reinicia; MIGRATION.es.md dice qué hace falta.",
+        " CHATKIT_MODE=self_hosted y reinicia; docs/migration.es.md dice qué hace falta.",
         "OpenAI does not find {workflow}: Agent Builder closed on {closes}. Set"
-        " CHATKIT_MODE=self_hosted and restart; MIGRATION.md says what that takes.",
+        " CHATKIT_MODE=self_hosted and restart; docs/migration.md says what that takes.",
     ),
     "workflow.found.refused": Both(
         "OpenAI rechaza la petición (HTTP {status}){said}\nLo que dice señala la causa; el"
@@ -176,15 +176,15 @@ EXPLANATIONS = {
     "agent_builder.emulator": Both("el emulador no se acaba", "the emulator has no end"),
     "agent_builder.closing": Both(
         "OpenAI lo cierra el {closes} (días que quedan: {days}), y con él los workflows. Prepara"
-        " CHATKIT_MODE=self_hosted: MIGRATION.es.md. Pruébalo ya: make run MODE=self_hosted.",
+        " CHATKIT_MODE=self_hosted: docs/migration.es.md. Pruébalo ya: make run MODE=self_hosted.",
         "OpenAI closes it on {closes} (days left: {days}), and with it the workflows. Prepare"
-        " CHATKIT_MODE=self_hosted: MIGRATION.md. Try it now: make run MODE=self_hosted.",
+        " CHATKIT_MODE=self_hosted: docs/migration.md. Try it now: make run MODE=self_hosted.",
     ),
     "agent_builder.closed": Both(
         "OpenAI lo cerró el {closes}, y con él los workflows. Pon CHATKIT_MODE=self_hosted y"
-        " reinicia; MIGRATION.es.md dice qué hace falta.",
+        " reinicia; docs/migration.es.md dice qué hace falta.",
         "OpenAI closed it on {closes}, and with it the workflows. Set CHATKIT_MODE=self_hosted and"
-        " restart; MIGRATION.md says what that takes.",
+        " restart; docs/migration.md says what that takes.",
     ),
     "model.found.not_found": Both(
         "OpenAI no ofrece el modelo {model} a esta clave. Corrige CHATKIT_MODEL, o permite el"
@@ -235,9 +235,9 @@ EXPLANATIONS = {
     ),
     "database.usable.damaged": Both(
         "{database} está dañada{said}\nPara el servicio y restaura una copia, con su archivo -wal"
-        " si lo tiene (OPERATIONS.md). No borres nada antes.",
+        " si lo tiene (docs/operations.md). No borres nada antes.",
         "{database} is damaged{said}\nStop the service and restore a backup, with its -wal file if"
-        " it has one (OPERATIONS.md). Delete nothing before.",
+        " it has one (docs/operations.md). Delete nothing before.",
     ),
     "database.usable.foreign": Both(
         "{database} es de otro programa. Elige otro archivo con DATABASE_URL.",
@@ -261,9 +261,9 @@ EXPLANATIONS = {
     ),
     "database.usable.no_database": Both(
         "PostgreSQL responde, pero esa base de datos no existe{said}\nCréala: CREATE DATABASE …"
-        " ENCODING 'UTF8' (README, «PostgreSQL»).",
+        " ENCODING 'UTF8' (docs/postgresql.es.md).",
         "PostgreSQL answers, but there is no such database{said}\nCreate it: CREATE DATABASE …"
-        " ENCODING 'UTF8' (README, PostgreSQL).",
+        " ENCODING 'UTF8' (docs/postgresql.md).",
     ),
     "database.usable.encoding": Both(
         "{database} no puede guardar cualquier texto: su codificación es otra{said}\nCrea una con"
@@ -286,9 +286,9 @@ EXPLANATIONS = {
     ),
     "database.migrated.older": Both(
         "{database} tiene el esquema {schema}; esta versión lo lleva al {known} al arrancar. Haz"
-        " antes una copia (OPERATIONS.md): una versión anterior ya no la abrirá.",
+        " antes una copia (docs/operations.md): una versión anterior ya no la abrirá.",
         "{database} has schema {schema}; this release brings it to {known} at its start. Make a"
-        " backup before (OPERATIONS.md): an earlier release will not open it any more.",
+        " backup before (docs/operations.md): an earlier release will not open it any more.",
     ),
     "database.migrated.newer": Both(
         "{database} tiene el esquema {schema} y esta versión llega al {known}: la escribió una"

@@ -11,6 +11,10 @@ from runtime.setting_descriptions import Setting, describe
 from runtime.settings import ProcessSettings
 
 _ENDS = """\
+commands:
+  doctor
+      Check that everything is in order, say how to mend what is not, and end; see doctor --help.
+
 signals:
   SIGTERM, SIGINT
       Take nothing new, finish within 20 seconds what has begun, and exit.
@@ -29,6 +33,7 @@ def parser(module: str, settings: type[ProcessSettings], about: str) -> argparse
     """Returns the parser of `python -m <module>`; a process adds its subcommands, if it has any."""
     name = Path(sys.argv[0]).name
     made = argparse.ArgumentParser(
+        usage="%(prog)s [-h] [--version] [doctor]",
         prog=f"python -m {module}" if name in ("__main__.py", "-c", "-m") else name,
         description=textwrap.fill(about, _WIDTH),
         epilog="\n".join((*_settings(settings), _ENDS)),

@@ -85,7 +85,8 @@ def test_a_check_is_a_line_with_its_remedy_below() -> None:
         "  ! Vida de Agent Builder",
         "      OpenAI lo cierra el 2026-11-30 (días que quedan: 6), y con él los workflows."
         " Prepara",
-        "      CHATKIT_MODE=self_hosted: MIGRATION.es.md. Pruébalo ya: make run MODE=self_hosted.",
+        "      CHATKIT_MODE=self_hosted: docs/migration.es.md."
+        " Pruébalo ya: make run MODE=self_hosted.",
         "  ✓ Base de datos al día: aún no hay tablas; se crean al arrancar",
         "",
         "1 de 5 por arreglar, 1 aviso, 1 sin comprobar.",

@@ -14,8 +14,8 @@ from gateway.routes import ROUTES
 from tests.documents import DOCUMENTS, ROOT, SETTINGS, anchors, blocks, read
 
 NODE = Path(playwright.__file__).parent / "driver" / "node"
-NOT_OURS = {"POSTGRES_PASSWORD"}
-"""A setting of docker-compose.yml alone."""
+NOT_OURS = {"CHATKIT_ADDRESS", "CHATKIT_TOKEN", "POSTGRES_PASSWORD"}
+"""Of the examples for internal services, and of docker-compose.yml alone."""
 
 ROUTE = "/(?:api|chatkit|docs|healthz|metrics|openapi|readyz)"
 """How every path of the gateway begins."""
