@@ -1,11 +1,10 @@
 """The documented routes: each authenticates, translates, calls the session service, translates."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, TypedDict
 
 import grpc
-import orjson
 from grpc_health.v1 import health_pb2 as pb_health
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +19,15 @@ from gateway.console_page import Console
 from gateway.doctor import Doctor, mode_of
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
+from gateway.requests import (
+    authorization_of,
+    json_bytes,
+    json_object,
+    language_for,
+    number,
+    user_named_in,
+    whose,
+)
 from gateway.shedding import Shedding
 from gateway.streaming import ChatAnswer
 from gateway.watching import MOST_SECONDS, StatsStream, Watchers
@@ -67,8 +75,8 @@ class State(TypedDict):
 
 async def create_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
-    body = await _json_object(request)
-    user_id = _effective_user(caller, body)
+    body = await json_object(request)
+    user_id = user_named_in(caller, body)
     reply = await call(
         request.state["sessions"].CreateSession,
         messages.create_session_request(user_id, body),
@@ -79,8 +87,8 @@ async def create_session(request: Request[State]) -> Response:
 
 async def refresh_session(request: Request[State]) -> Response:
     caller = await _authenticate(request)
-    body = await _json_object(request)
-    user_id = _effective_user(caller, body)
+    body = await json_object(request)
+    user_id = user_named_in(caller, body)
     secrets = [body.get(name) for name in ("existingSecret", "currentClientSecret")]
     secret = secrets[0] or secrets[1]
     if not secret or not all(given is None or isinstance(given, str) for given in secrets):
@@ -104,7 +112,7 @@ async def session(request: Request[State]) -> Response:
             pb.DeleteSessionRequest(**names),
             request.state["timeout_seconds"],
         )
-        message = texts.session_deleted(_language(request))
+        message = texts.session_deleted(language_for(request))
         return _success({"id": deleted.session.id, "status": "deleted"}, message=message)
     found = await call(
         request.state["sessions"].GetSession,
@@ -116,7 +124,7 @@ async def session(request: Request[State]) -> Response:
 
 async def stats(request: Request[State]) -> Response:
     caller = await _authenticate(request)
-    stats_request = pb.GetStatsRequest(**_whose(request, caller), days=_number(request, "days"))
+    stats_request = pb.GetStatsRequest(**whose(request, caller), days=number(request, "days"))
     reply = await call(
         request.state["sessions"].GetStats, stats_request, request.state["timeout_seconds"]
     )
@@ -142,7 +150,7 @@ async def checks(request: Request[State]) -> Response:
         of_service, reached = messages.checks(reply), doctor.reached()
     mode = mode_of(of_service)
     found = [*of_service, *await doctor.examine(mode, ask=ask), reached]
-    language = _language(request)
+    language = language_for(request)
     told = messages.told_check if caller.is_admin else messages.named_check
     listed = [told(check, language) for check in found]
     return _success({"mode": mode, "state": verdict(found), "checks": listed})
@@ -151,13 +159,13 @@ async def checks(request: Request[State]) -> Response:
 async def watch_stats(request: Request[State]) -> StatsStream:
     caller = await _authenticate(request)
     watch = request.state["sessions"].WatchStats
-    message = pb.WatchStatsRequest(**_whose(request, caller), days=_number(request, "days"))
+    message = pb.WatchStatsRequest(**whose(request, caller), days=number(request, "days"))
     await request.state["service_is_there"]()
     return StatsStream(
         lambda: watch(message, timeout=MOST_SECONDS, metadata=metadata()),
         watchers=request.state["watchers"],
         caller=caller,
-        language=_language(request),
+        language=language_for(request),
         request_id=logs.request_id.get(),
         first_seconds=request.state["timeout_seconds"],
     )
@@ -169,13 +177,13 @@ async def list_sessions(request: Request[State]) -> Response:
     active = query.get("active", "false")
     if active not in ("true", "false"):
         raise APIError("INVALID_ARGUMENT", "active")
-    page_size = _number(request, "pageSize")
+    page_size = number(request, "pageSize")
     if page_size == 0:  # to the service that is what is absent
         raise APIError("INVALID_ARGUMENT", "pageSize")
     reply = await call(
         request.state["sessions"].ListSessions,
         pb.ListSessionsRequest(
-            **_whose(request, caller),
+            **whose(request, caller),
             page_size=page_size,
             page_token=query.get("pageToken", ""),
             active_only=active == "true",
@@ -200,11 +208,11 @@ async def me(request: Request[State]) -> Response:
 
 async def chat(request: Request[State]) -> ChatAnswer:
     process = request.state["conversations"].Process
-    client_secret = client_secret_of(_authorization(request))
-    raw = await _json(request)
+    client_secret = client_secret_of(authorization_of(request))
+    raw = await json_bytes(request)
     if not raw:
         raise APIError("INVALID_ARGUMENT", "request")
-    language = _language(request)
+    language = language_for(request)
     message = pb_chat.ProcessRequest(
         client_secret=client_secret, request=raw, language=language, base_url=_base_url(request)
     )
@@ -216,7 +224,7 @@ async def chat(request: Request[State]) -> ChatAnswer:
 
 async def attachments(request: Request[State]) -> Response:
     head = pb_chat.UploadAttachmentHead(
-        client_secret=client_secret_of(_authorization(request)),
+        client_secret=client_secret_of(authorization_of(request)),
         base_url=_base_url(request),
     )
     content_type = request.headers.get("content-type", "")
@@ -267,7 +275,7 @@ async def metrics(request: Request[State]) -> Response:
     host = request.client.host if request.client else ""
     # What a proxy on this machine passes on is somebody else's.
     is_forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
-    if not exposition.may_read(host, _authorization(request), is_forwarded=is_forwarded):
+    if not exposition.may_read(host, authorization_of(request), is_forwarded=is_forwarded):
         raise APIError("PERMISSION_DENIED", "metrics")
     body, content_type = await exposition.render(request.headers.get("accept"))
     return Response(body, headers={"Cache-Control": "no-store", "Content-Type": content_type})
@@ -290,7 +298,7 @@ async def openapi(request: Request[State]) -> Response:
 async def docs(request: Request[State]) -> Response:
     """Shows the documentation in the language of the link, else of the browser."""
     chosen = request.query_params.get("lang")
-    language = texts.language_of(chosen) if chosen in ("es", "en") else _language(request)
+    language = texts.language_of(chosen) if chosen in ("es", "en") else language_for(request)
     return request.state["documentation"].page_response(language)
 
 
@@ -306,39 +314,7 @@ async def console_file(request: Request[State]) -> Response:
 
 async def _authenticate(request: Request[State]) -> Caller:
     authenticator: Authenticator = request.state["authenticator"]
-    return await authenticator.authenticate(_authorization(request))
-
-
-def _authorization(request: Request[State]) -> str | None:
-    """Returns the header; None also where there are two: a proxy may have checked the other."""
-    given = request.headers.getlist("authorization")
-    return given[0] if len(given) == 1 else None
-
-
-def _effective_user(caller: Caller, body: Mapping[str, Any]) -> str:
-    """Returns the user whom a body names; who is null is not named. Raises APIError."""
-    named = body.get("userId")
-    return caller.user_id if named is None else effective_user(caller, named)
-
-
-def _whose(request: Request[State], caller: Caller) -> dict[str, Any]:
-    """Returns the fields that say whose a query is: an administrator's is everybody's.
-
-    Raises APIError.
-    """
-    if named := request.query_params.get("userId"):
-        return {"user_id": effective_user(caller, named)}
-    return {"all_users": True} if caller.is_admin else {"user_id": caller.user_id}
-
-
-def _number(request: Request[State], name: str) -> int | None:
-    """Returns a parameter of the query, which the service judges. Raises APIError."""
-    given = request.query_params.get(name)
-    if given is None:
-        return None
-    if not re.fullmatch(r"-?[0-9]{1,9}", given):
-        raise APIError("INVALID_ARGUMENT", name)
-    return int(given)
+    return await authenticator.authenticate(authorization_of(request))
 
 
 async def _upload(
@@ -363,15 +339,6 @@ def _base_url(request: Request[State]) -> str:
     return f"{request.scope['scheme']}://{host}"
 
 
-async def _json(request: Request[State]) -> bytes:
-    """Returns the body as it is, which may be empty. Raises APIError."""
-    raw = await request.body()
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if raw and media_type != "application/json":
-        raise APIError("UNSUPPORTED_MEDIA_TYPE")
-    return raw
-
-
 async def _mode(request: Request[State]) -> Mode:
     """Returns the mode of the session service: only in self-hosted mode it holds conversations.
 
@@ -388,24 +355,6 @@ async def _mode(request: Request[State]) -> Mode:
         if reply.status == pb_health.HealthCheckResponse.SERVING:
             return "self_hosted"
     raise APIError("UNAVAILABLE", retry_after_seconds=1, headers=ANYBODYS)
-
-
-async def _json_object(request: Request[State]) -> dict[str, Any]:
-    """Returns the body, {} where there is none. Raises APIError."""
-    raw = await _json(request)
-    if not raw:
-        return {}
-    try:
-        body = orjson.loads(raw)  # refuses lone surrogates and nesting beyond 1,024 levels
-    except orjson.JSONDecodeError:
-        raise APIError("INVALID_ARGUMENT", "body") from None
-    if not isinstance(body, dict):
-        raise APIError("INVALID_ARGUMENT", "body")
-    return body
-
-
-def _language(request: Request[State]) -> texts.Language:
-    return texts.language_of(request.headers.get("accept-language"))
 
 
 def _success(data: dict[str, Any], **more: str) -> Response:

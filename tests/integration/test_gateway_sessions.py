@@ -37,7 +37,7 @@ async def test_a_page_of_sessions(http: httpx.AsyncClient, fake: FakeService) ->
         "data": {"sessions": [messages.session(one) for one in found], "nextPageToken": "next"},
     }
     fake.answers["ListSessions"] = pb.ListSessionsResponse()
-    empty: dict[str, object] = {"sessions": [], "nextPageToken": None}
+    empty: dict[str, Any] = {"sessions": [], "nextPageToken": None}
     assert (await http.get(SESSIONS)).json()["data"] == empty
 
 
