@@ -77,6 +77,7 @@ class Client:
         """Does not wait for a service. Raises ValueError and OSError for what cannot be used."""
         channel = open_channel(self._address, self._tls, self._name)
         await self._stack.enter_async_context(channel)
+        self._is_closed = False
         self._sessions: SessionServiceAsyncStub = SessionServiceStub(channel)
         self._conversations: ConversationServiceAsyncStub = ConversationServiceStub(channel)
         return self
@@ -88,6 +89,7 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Ends all calls that are on their way."""
+        self._is_closed = True
         await self._stack.aclose()
 
     async def create_session(
@@ -167,15 +169,15 @@ class Client:
     ) -> AsyncGenerator[values.Stats, None]:
         """Yields what `stats` returns, at once and whenever it has changed.
 
-        It connects again where the service goes away, for as long as it takes, and ends when it is
-        closed. It raises what connecting again does not mend.
+        It connects again where the service goes away, for as long as it takes, and ends when it or
+        the client is closed. It raises what connecting again does not mend.
         """
         request = session_service_pb2.WatchStatsRequest(
             user_id=user_id or "", all_users=user_id is None, days=days
         )
         last: values.Stats | None = None
         pause, most = _PAUSE_SECONDS
-        while True:
+        while not self._is_closed:
             request_id = self._request_id()
             call = self._sessions.WatchStats(request, metadata=self._metadata(request_id))
             try:
@@ -190,6 +192,11 @@ class Client:
                 if not isinstance(failure, Unavailable | DeadlineExceeded):
                     raise failure from error
                 wait = max(pause, failure.retry_after or 0)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not self._is_closed or (task and task.cancelling()):
+                    raise
+                return  # the channel is gone, and nobody has asked this task to end
             else:
                 wait = pause
             finally:
