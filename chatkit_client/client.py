@@ -72,12 +72,13 @@ class Client:
         self._name = name
         self._request_id = request_id
         self._stack = AsyncExitStack()
+        self._closed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         """Does not wait for a service. Raises ValueError and OSError for what cannot be used."""
         channel = open_channel(self._address, self._tls, self._name)
         await self._stack.enter_async_context(channel)
-        self._is_closed = False
+        self._closed.clear()
         self._sessions: SessionServiceAsyncStub = SessionServiceStub(channel)
         self._conversations: ConversationServiceAsyncStub = ConversationServiceStub(channel)
         return self
@@ -89,7 +90,7 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Ends all calls that are on their way."""
-        self._is_closed = True
+        self._closed.set()
         await self._stack.aclose()
 
     async def create_session(
@@ -177,7 +178,7 @@ class Client:
         )
         last: values.Stats | None = None
         pause, most = _PAUSE_SECONDS
-        while not self._is_closed:
+        while not self._closed.is_set():
             request_id = self._request_id()
             call = self._sessions.WatchStats(request, metadata=self._metadata(request_id))
             try:
@@ -194,7 +195,7 @@ class Client:
                 wait = max(pause, failure.retry_after or 0)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
-                if not self._is_closed or (task and task.cancelling()):
+                if not self._closed.is_set() or (task and task.cancelling()):
                     raise
                 return  # the channel is gone, and nobody has asked this task to end
             else:
