@@ -72,11 +72,13 @@ class Client:
         self._name = name
         self._request_id = request_id
         self._stack = AsyncExitStack()
+        self._closed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         """Does not wait for a service. Raises ValueError and OSError for what cannot be used."""
         channel = open_channel(self._address, self._tls, self._name)
         await self._stack.enter_async_context(channel)
+        self._closed.clear()
         self._sessions: SessionServiceAsyncStub = SessionServiceStub(channel)
         self._conversations: ConversationServiceAsyncStub = ConversationServiceStub(channel)
         return self
@@ -88,6 +90,7 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Ends all calls that are on their way."""
+        self._closed.set()
         await self._stack.aclose()
 
     async def create_session(
@@ -167,15 +170,15 @@ class Client:
     ) -> AsyncGenerator[values.Stats, None]:
         """Yields what `stats` returns, at once and whenever it has changed.
 
-        It connects again where the service goes away, for as long as it takes, and ends when it is
-        closed. It raises what connecting again does not mend.
+        It connects again where the service goes away, for as long as it takes, and ends when it or
+        the client is closed. It raises what connecting again does not mend.
         """
         request = session_service_pb2.WatchStatsRequest(
             user_id=user_id or "", all_users=user_id is None, days=days
         )
         last: values.Stats | None = None
         pause, most = _PAUSE_SECONDS
-        while True:
+        while not self._closed.is_set():
             request_id = self._request_id()
             call = self._sessions.WatchStats(request, metadata=self._metadata(request_id))
             try:
@@ -190,6 +193,11 @@ class Client:
                 if not isinstance(failure, Unavailable | DeadlineExceeded):
                     raise failure from error
                 wait = max(pause, failure.retry_after or 0)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not self._closed.is_set() or (task and task.cancelling()):
+                    raise
+                return  # the channel is gone, and nobody has asked this task to end
             else:
                 wait = pause
             finally:

@@ -44,7 +44,9 @@ class KeySet:
     def __init__(self, client: httpx.AsyncClient, url: str) -> None:
         self._client = client
         self._url = url
-        self.shown_url = urlsplit(url)._replace(query="", fragment="").geturl()
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        self.shown_url = parts._replace(netloc=host, query="", fragment="").geturl()
         """Without what may be a secret in it."""
         self._keys: list[jwt.PyJWK] = []
         self._fetches: deque[float] = deque(maxlen=_MAX_FETCHES)

@@ -46,12 +46,18 @@ def main(
     except KeyboardInterrupt:
         return 130  # as of what ends by that signal
     if options.json:
-        sys.stdout.write(as_json(checklist, language))
+        text = as_json(checklist, language)
     else:
         colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         text = as_text(checklist, language, colours=colours)
         encoding = sys.stdout.encoding  # of an old locale, which may lack the signs
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        text = text.encode(encoding, "replace").decode(encoding)
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read it has read enough, such as head. Python would flush once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(_verdict(checklist) == "failed")
 
 

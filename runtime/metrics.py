@@ -192,10 +192,14 @@ class Exposition:
         if self.token is None:
             return is_loopback(host) and not is_forwarded
         expected = f"Bearer {self.token.get_secret_value()}"
-        return hmac.compare_digest((authorization or "").encode(), expected.encode())
+        sent = (authorization or "").encode(errors="surrogateescape")  # as aiohttp has what is sent
+        return hmac.compare_digest(sent, expected.encode())
 
     async def render(self, accept: str | None) -> tuple[bytes, str]:
         """Returns the metrics in the format that the reader takes, and its content type."""
         await self.refresh()
-        encode, content_type = choose_encoder(accept or "")
+        try:
+            encode, content_type = choose_encoder(accept or "")
+        except TypeError:  # it compares what is not a number, too
+            encode, content_type = choose_encoder("")
         return encode(self.registry), content_type

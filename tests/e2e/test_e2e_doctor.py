@@ -2,13 +2,23 @@
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from session_service.agent_builder import EMULATOR_KEY, is_closed, utc_today
-from tests.e2e.processes import REPOSITORY, SECRET, WORKFLOW, emulator, free_port, running
+from tests.e2e.processes import (
+    REPOSITORY,
+    SECRET,
+    WORKFLOW,
+    emulator,
+    free_port,
+    has_loaded,
+    is_alive,
+    running,
+)
 
 SERVICE, GATEWAY = ("-m", "session_service", "doctor"), ("-m", "gateway", "doctor")
 BOTH = (str(REPOSITORY / "doctor.py"),)
@@ -91,3 +101,19 @@ def test_an_openai_that_never_answers_holds_it_up_for_seconds(tmp_path: Path) ->
     assert checks["openai.reachable"]["cause"] == "timeout"
     assert checks["openai.permission"]["state"] == "skipped"
     assert checks["database.usable"]["state"] == "passed"
+
+
+def test_who_has_read_enough_of_it_is_no_defect(tmp_path: Path) -> None:
+    shell = f"{sys.executable} -m gateway doctor | true; exit ${{PIPESTATUS[0]}}"
+    with running("-c", shell, cwd=tmp_path, program="bash", JWT_SECRET=SECRET) as process:
+        assert process.wait() in (0, 1)
+    assert process.output == ""
+
+
+def test_ctrl_c_ends_it_at_any_moment_without_a_traceback(tmp_path: Path) -> None:
+    with running(*BOTH, cwd=tmp_path) as process:
+        while not has_loaded(process.pid, "cygrpc"):  # in the middle of what it loads
+            assert is_alive(process.pid)
+        process.send(signal.SIGINT)
+        assert process.wait() == 130
+    assert process.output == ""

@@ -26,6 +26,7 @@ from protos.chatkit.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
 )
+from tests.e2e.processes import free_port
 from tests.support import Emulator, SessionService, open_session_service, settings_for
 
 TOKEN = "console:" + "t" * 40
@@ -119,6 +120,34 @@ async def test_all_pages_are_one_list(chatkit: Client) -> None:
     assert sorted(listed) == sorted(session.id for session in made)
     mine = chatkit.list_sessions("7", active_only=True, page_size=1)
     assert {session.id async for session in mine} == {made[0].id, made[2].id}
+
+
+async def test_a_watch_ends_with_its_client(service: SessionService) -> None:
+    async def watch(chatkit: Client, begun: asyncio.Event) -> str:
+        async for _ in chatkit.watch_stats("7"):
+            begun.set()
+        return "ended"
+
+    begun = asyncio.Event()
+    async with Client(f"127.0.0.1:{service.server.port}") as chatkit:
+        connected = asyncio.create_task(watch(chatkit, begun))
+        await begun.wait()
+    assert await connected == "ended"
+
+
+async def test_so_does_one_that_waits_for_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_PAUSE_SECONDS", (0.2, 0.2))
+    asked = asyncio.Semaphore(0)
+
+    def request_id() -> str:
+        asked.release()
+        return "req-of-theirs"
+
+    async with Client(f"127.0.0.1:{free_port()}", request_id=request_id) as chatkit:
+        watch = asyncio.create_task(anext(chatkit.watch_stats("7"), "ended"))
+        for _ in range(2):
+            await asked.acquire()
+    assert await watch == "ended"
 
 
 async def test_errors_say_what_is_wrong_and_which_call_it_was(

@@ -99,7 +99,8 @@ async def test_a_variable_of_the_shell_that_contradicts_the_file_is_named_withou
 async def test_published_keys_are_fetched(machine: Machine) -> None:
     issuer = Issuer()
     async with serve_http(issuer) as url:
-        machine.set(JWT_JWKS_URL=f"{url}/keys?token=not-to-be-shown")
+        address = url.removeprefix("http://")
+        machine.set(JWT_JWKS_URL=f"http://us:not-shown@{address}/keys?token=not-to-be-shown")
         checks = await checked()
         assert (checks["gateway.jwt_keys"].state, issuer.asked) == ("passed", 1)
         assert checks["gateway.jwt_keys"].details == {"url": f"{url}/keys", "keys": "1"}

@@ -84,6 +84,7 @@ async def test_who_comes_through_a_proxy_on_this_machine_is_not_from_here() -> N
         ("127.0.0.1", "Bearer 0123456789abcdeF", False, True),
         ("127.0.0.1", "0123456789abcdef", False, True),
         ("127.0.0.1", "Bearer ñ", False, True),
+        ("127.0.0.1", "Bearer \udcff", False, True),  # a byte that is no UTF-8, as aiohttp has it
     ],
 )
 def test_metrics_are_for_who_has_the_token_or_else_for_this_machine(
@@ -92,6 +93,16 @@ def test_metrics_are_for_who_has_the_token_or_else_for_this_machine(
     for secret, expected in ((SecretStr("0123456789abcdef"), with_token), (None, without)):
         exposition = Exposition(CollectorRegistry(), secret)
         assert exposition.may_read(host, sent, is_forwarded=False) is expected
+
+
+@pytest.mark.parametrize("version", ["one", "1.x", "1.0.0-rc1", ""])
+async def test_a_reader_that_asks_for_no_version_there_is_gets_the_usual_format(
+    version: str,
+) -> None:
+    exposition = Exposition(CollectorRegistry(), None)
+    for media_type in ("text/plain", "application/openmetrics-text"):
+        _, content_type = await exposition.render(f"{media_type};version={version}")
+        assert content_type.startswith(("text/plain; version=0.0.4", "application/openmetrics"))
 
 
 async def test_a_late_event_loop_shows() -> None:
