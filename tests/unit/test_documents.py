@@ -26,8 +26,8 @@ CODE = [
     for index, (language, code) in enumerate(blocks(read(name)))
 ]
 
-# jsx, html, diff and http are for the reader; a console shows what was printed; Go's modules are not
-# to be had everywhere: what its example names is looked up in tests/integration.
+# jsx, html, diff and http are for the reader; a console shows what was printed; modules of Go
+# are not to be had everywhere: what its example names is looked up in tests/integration.
 UNCHECKED = {"go", "jsx", "html", "diff", "http", "console"}
 
 
