@@ -370,7 +370,7 @@ TEXTS: dict[str, Translations] = {
             " clave; que ninguna variable del shell sustituye a la de .env; que el workflow está"
             " publicado; y que Agent Builder, que aloja los workflows wf_…, cierra el 2026-11-30."
             " Para no depender de él, define CHATKIT_MODE=self_hosted y reinicia el servicio, como"
-            " explica docs/migration.md.",
+            " explica docs/migration.es.md.",
         ),
         en=Text(
             "Workflow not found",
@@ -387,7 +387,7 @@ TEXTS: dict[str, Translations] = {
             " clave; que ninguna variable del shell sustituye a la de .env; y que el workflow está"
             " publicado. Pero lo más probable es que ya no exista: Agent Builder, que alojaba los"
             " workflows wf_…, cerró el 2026-11-30. Para que el chat siga, define"
-            " CHATKIT_MODE=self_hosted y reinicia el servicio, como explica docs/migration.md.",
+            " CHATKIT_MODE=self_hosted y reinicia el servicio, como explica docs/migration.es.md.",
         ),
         en=Text(
             "Workflow not found",
@@ -611,7 +611,7 @@ TEXTS: dict[str, Translations] = {
         es=Text(
             "Esta instalación funciona en modo hosted: el chat lo atiende OpenAI, no este gateway.",
             "Para alojarlo aquí, define CHATKIT_MODE=self_hosted en el servicio de sesiones; lo"
-            " explica docs/migration.md.",
+            " explica docs/migration.es.md.",
         ),
         en=Text(
             "This installation runs in hosted mode: OpenAI serves the chat, not this gateway.",

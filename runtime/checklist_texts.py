@@ -73,7 +73,7 @@ TITLES = {
         "Workflow en el proyecto de la clave", "Workflow in the project of the key"
     ),
     "model.found": Both("Modelo disponible", "Model reachable"),
-    "agent_builder": Both("Vida de Agent Builder", "Agent Builder's remaining time"),
+    "agent_builder": Both("Agent Builder sigue abierto", "Agent Builder still open"),
     "clock": Both("Reloj en hora", "Clock on time"),
     "database.usable": Both("Base de datos utilizable", "Database writable"),
     "database.migrated": Both("Base de datos al día", "Database migrated"),

@@ -185,7 +185,7 @@ function showConnection() {
   $("live").dataset.state = live ? "live" : "waiting";
   const since = live ? ` · ${words.updated} ${format.clock(state.updated)}` : "";
   $("live-text").replaceChildren(
-    live ? words.live : words.waiting,
+    live ? words.live : words[state.updated ? "waiting" : "connecting"],
     element("span", { class: "since" }, since),
   );
 }
@@ -214,6 +214,7 @@ function show() {
   $("whose").textContent = whose(words, caller, scope);
   showRanges(words);
   if (state.stats) showStats(state.stats, view());
+  else $("plots").replaceChildren(element("p", { class: "empty card" }, words.loading));
   sessions.show();
   health.show();
   calls.show();

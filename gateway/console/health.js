@@ -20,35 +20,42 @@ export function createHealth({ api, getView, announce }) {
       answer = await api.request(method, CHECKS);
       problem = null;
     } catch (error) {
-      if (error.status === 404) answer = await readiness();
-      else problem = error;
+      problem = error;
     }
     button.disabled = false;
     show();
   }
 
-  /** Returns what can be told without the checklist. */
-  async function readiness() {
-    await api.request("GET", "/readyz");
-    return { mode: null, checks: null };
-  }
-
   function show() {
     const { words, caller } = getView();
-    $("ask-openai").hidden = !caller?.administrator || !answer?.checks;
+    $("ask-openai").hidden = !caller?.administrator || !answer;
     if (problem) return $("checks").replaceChildren(problemBox(problem, words));
     if (!answer) return $("checks").replaceChildren(element("p", {}, words["health.asking"]));
-    if (!answer.checks) {
-      return $("checks").replaceChildren(
-        element("p", {}, words["health.ready"]),
-        element("p", { class: "soft" }, words["health.none"]),
-      );
-    }
     const mode = words[`mode.${answer.mode}`] ?? "–"; // nobody knows it while the service is away
     return $("checks").replaceChildren(
       element("p", { class: "mode" }, `${words["health.mode"]}: `, element("strong", {}, mode)),
-      element("ul", { class: "checks" }, answer.checks.map(item)),
+      ...groups(answer.checks),
     );
+  }
+
+  /** Returns the checks of each process below its name, as some are of both. */
+  function groups(checks) {
+    const { words } = getView();
+    const isOfGateway = ({ name }) => name.startsWith("gateway.");
+    const processes = [
+      ["service", checks.filter((check) => !isOfGateway(check))],
+      ["gateway", checks.filter(isOfGateway)],
+    ];
+    return processes
+      .filter(([, own]) => own.length)
+      .flatMap(([process, own]) => [
+        element("h3", { id: `checks-${process}` }, words[`health.${process}`]),
+        element(
+          "ul",
+          { class: "checks", "aria-labelledby": `checks-${process}` },
+          own.map(item),
+        ),
+      ]);
   }
 
   function item({ name, state, title, remedy, details }) {

@@ -9,7 +9,7 @@ const PAGE_SIZE = 20;
 
 /** `getView` returns words, format, the caller and the user whose figures are shown. */
 export function createSessions({ api, getView, announce }) {
-  let found = [];
+  let found = null; // until the first answer
   let nextPageToken = null;
   let newest = 0; // the number of the last search: answers of those before it come too late
 
@@ -23,7 +23,7 @@ export function createSessions({ api, getView, announce }) {
 
   function forget() {
     newest += 1;
-    found = [];
+    found = null;
     nextPageToken = null;
     form.reset();
     for (const id of ["sessions-list", "sessions-problem"]) $(id).replaceChildren();
@@ -56,6 +56,7 @@ export function createSessions({ api, getView, announce }) {
   }
 
   function tell(error) {
+    if (!found) $("sessions-list").replaceChildren();
     $("sessions-problem").replaceChildren(problemBox(error, getView().words));
   }
 
@@ -63,6 +64,10 @@ export function createSessions({ api, getView, announce }) {
     const { words, format, caller } = getView();
     $("search-user-field").hidden = !caller?.administrator;
     $("more").hidden = !nextPageToken;
+    if (!found) {
+      $("sessions-count").textContent = "";
+      return $("sessions-list").replaceChildren(element("p", { class: "empty" }, words.loading));
+    }
     $("sessions-count").textContent = put(words["sessions.count"], {
       count: format.number(found.length) + (nextPageToken ? "+" : ""),
     });

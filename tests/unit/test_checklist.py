@@ -82,7 +82,7 @@ def test_a_check_is_a_line_with_its_remedy_below() -> None:
         "      proyecto del workflow si lo hay, y ponla en .env: OPENAI_API_KEY=sk-…",
         "      Para probar no hace falta: sin clave, make run usa un emulador incluido.",
         "  – OpenAI responde: antes, «Clave de OpenAI»",  # noqa: RUF001
-        "  ! Vida de Agent Builder",
+        "  ! Agent Builder sigue abierto",
         "      OpenAI lo cierra el 2026-11-30 (días que quedan: 6), y con él los workflows."
         " Prepara",
         "      CHATKIT_MODE=self_hosted: docs/migration.es.md."
