@@ -7,6 +7,7 @@ every two seconds. Where nobody watches nothing is read.
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Generic, TypeAlias, TypeVar
 
@@ -111,7 +112,8 @@ class _Feed(Generic[T]):
         """Of the newest; the first is 1."""
         self._told = asyncio.Event()
         self._dirty = asyncio.Event()
-        self._reading = asyncio.create_task(self._run())
+        # For all who watch: not in the name, and in no trace, of the one who was first.
+        self._reading = asyncio.create_task(self._run(), context=contextvars.Context())
 
     async def after(self, number: int) -> tuple[T, int]:
         """Waits for one with a higher number, and returns the newest and its own."""
