@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes
 PROTOS := $(wildcard protos/chatkit/v1/*.proto)
 SERVICES := $(filter %_service.proto,$(PROTOS))
-CODE := gateway session_service protos runtime tests run.py
+CODE := chatkit_client gateway session_service protos runtime docs/generator tests run.py doctor.py
 
 .DEFAULT_GOAL := help
 
@@ -20,8 +20,12 @@ install: .venv/runtime ## Install what is needed to run, into .venv
 run: .venv/runtime ## Run everything here, MODE=self_hosted or hosted; without OPENAI_API_KEY on an emulator
 	@$(if $(MODE),CHATKIT_MODE='$(MODE)') $(BIN)/python run.py
 
+.PHONY: doctor
+doctor: .venv/runtime ## Check that everything is in order, with remedies (ARGS=--json, ARGS="--lang en")
+	@$(BIN)/python doctor.py $(ARGS)
+
 .PHONY: test
-test: .venv/development .venv/browser ## Run all tests
+test: .venv/development .venv/browser .venv/node .venv/promtool ## Run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-failed
@@ -65,10 +69,24 @@ proto: .venv/development ## Generate code from protos/
 proto-check: .venv/development ## Fail if the generated code is stale or the contract breaks its callers
 	@.ci/proto-check
 
+.PHONY: docs
+docs: .venv/development ## Generate .env.example and the references in docs/
+	@$(BIN)/python -m docs.generator
+
+.PHONY: docs-check
+docs-check: .venv/development ## Fail if what `make docs` generates is stale
+	@$(BIN)/python -m docs.generator --check
+
 .PHONY: generate
 generate:
 	@PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --python_out=$(INTO) --pyi_out=$(INTO) $(PROTOS)
 	@PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --grpc_python_out=$(INTO) --mypy_grpc_out=quiet:$(INTO) $(SERVICES)
+
+.PHONY: wheel
+wheel: .venv/development ## Build the wheel and the sdist, into dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@$(BIN)/python -c "import setuptools.build_meta as backend; backend.build_sdist('dist')" >/dev/null
+	@ls dist/*
 
 .PHONY: requirements
 requirements: .venv/development ## Pin the newest allowed versions, with hashes; needs uv
@@ -87,7 +105,7 @@ down: ## Stop the containers
 
 .PHONY: clean
 clean: ## Remove what was installed and generated; keeps data/
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps say which pins .venv was made from, so that it is made once and renewed when they change.
@@ -104,4 +122,12 @@ clean: ## Remove what was installed and generated; keeps data/
 
 .venv/browser: .venv/development
 	@.ci/browser
+	@touch $@
+
+.venv/promtool: .venv/development
+	@.ci/promtool
+	@touch $@
+
+.venv/node: .venv/development tests/node/package-lock.json
+	@.ci/node
 	@touch $@

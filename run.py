@@ -3,6 +3,7 @@
 Without OPENAI_API_KEY the built-in emulator stands in for OpenAI.
 """
 
+import argparse
 import asyncio
 import contextlib
 import datetime
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 import jwt
 from dotenv import dotenv_values
 
+from runtime.listening import state_of
 from session_service.agent_builder import CLOSES, EMULATOR_KEY, is_closed, utc_today
 from session_service.config import Settings
 
@@ -97,6 +99,7 @@ def introduction(plan: Plan, today: datetime.date) -> str:
         f"  Address   {address}  (documentation at {address}/docs)",
         f"  OpenAI    {openai}",
         *_who_answers(settings, today),
+        f"  Console   {address}/{f'#token={token}' if token else ''}",
         f"  Token     {token or 'ask the issuer at JWT_JWKS_URL for one'}",
     ]
     if token:
@@ -247,9 +250,23 @@ def _free_port(preferred: int) -> int:
     raise OSError("no free port on 127.0.0.1")
 
 
+def refuse_taken(settings: Mapping[str, str]) -> None:
+    """Exits where somebody listens already, whose answers would be taken for those of this run."""
+    for name in ("GATEWAY_LISTEN", "SESSION_SERVICE_LISTEN"):
+        with contextlib.suppress(ValueError):  # no address: the process itself says so
+            if state_of(settings[name])[0] == "taken":
+                raise SystemExit(
+                    f"{settings[name]} is taken, perhaps by another `make run`:"
+                    f" stop that, or choose another address with {name}=127.0.0.1:PORT"
+                )
+
+
 def main() -> int:
+    argparse.ArgumentParser(prog="make run", description=__doc__).parse_args()
     given = {**dotenv_values(".env"), **{k: v for k, v in os.environ.items() if v}}
-    return asyncio.run(run(make_plan({key: value for key, value in given.items() if value})))
+    plan = make_plan({key: value for key, value in given.items() if value})
+    refuse_taken(plan.settings)
+    return asyncio.run(run(plan))
 
 
 if __name__ == "__main__":

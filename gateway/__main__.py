@@ -1,4 +1,7 @@
-"""`python -m gateway`: one process, settings from the environment and `.env`."""
+"""`python -m gateway`: one process, settings from the environment and `.env`.
+
+With `doctor` behind it, it says whether everything is in order, and ends.
+"""
 
 import asyncio
 import contextlib
@@ -14,10 +17,13 @@ import structlog
 import uvicorn
 import uvloop
 
+from gateway import doctor
 from gateway.acceptor import Acceptor
 from gateway.app import create_app
 from gateway.config import Settings, load_settings
+from gateway.doctor import MIN_SECRET_BYTES
 from gateway.http_protocol import HTTPProtocol
+from runtime import command_line, tracing
 from runtime import log as logs
 from runtime.open_files import raise_open_files_limit
 from runtime.signals import StopRequest, stop_request
@@ -35,7 +41,12 @@ Who closes first must be the client. Else its next request meets a connection th
 and has no answer.
 """
 
-_MIN_SECRET_BYTES = 32
+_ABOUT = (
+    "The gateway of the ChatKit back end: it checks who a dashboard's user is, translates HTTP and"
+    " JSON into gRPC calls of the session service, and answers in Spanish or English. It keeps"
+    " nothing; any number of gateways may run. A running gateway documents its routes at /docs."
+)
+
 _BACKLOG = 2048
 """Connections that wait to be accepted, at most."""
 _OTHER_FILES = 128
@@ -77,6 +88,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for acceptor in self._acceptors:
             acceptor.close()
+        self.lifespan.state["watchers"].draining.set()  # they do not end by themselves
         # uvicorn cancels too, but then ends without a look at what the tasks still have to say.
         ending = asyncio.get_running_loop().call_later(self._grace_seconds, self._cancel_requests)
         try:
@@ -160,21 +172,26 @@ def _warn_of_short_secret(settings: Settings) -> None:
     # Ours to say once, not PyJWT's with every request.
     warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
     secret = settings.jwt_secret
-    if secret and len(secret.get_secret_value().encode()) < _MIN_SECRET_BYTES:
+    if secret and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
         log.warning("JWT_SECRET is short", remedy="use at least 32 random bytes (RFC 7518, 3.2)")
 
 
 def main(grace_seconds: float = GRACE_SECONDS) -> None:
+    if sys.argv[1:2] == ["doctor"]:
+        sys.exit(doctor.main(sys.argv[2:]))
     with stop_request() as stop:
+        command_line.parser("gateway", Settings, _ABOUT).parse_args()
         settings = load_settings()
         secrets = [split_token(entry)[1] for entry in settings.session_service_token]
-        if settings.jwt_secret:
-            secrets.append(settings.jwt_secret.get_secret_value())
+        for secret in (settings.jwt_secret, settings.metrics_token):
+            if secret:
+                secrets.append(secret.get_secret_value())
         logs.configure(settings.log_level, settings.log_format, secrets)
         # It warns of every form that it cannot read: who sent it is told, nobody else has to be.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         _warn_of_short_secret(settings)
-        uvloop.run(run(settings, stop, grace_seconds))
+        with tracing.exporting("chatkit-gateway", secrets):
+            uvloop.run(run(settings, stop, grace_seconds))
 
 
 if __name__ == "__main__":

@@ -14,26 +14,34 @@ from starlette.types import ASGIApp
 from gateway.auth import Authenticator
 from gateway.client_script import create_client_script
 from gateway.config import Settings
+from gateway.console_page import create_console
+from gateway.doctor import Doctor
 from gateway.documentation.page import create_documentation
 from gateway.errors import APIError, error_response, json_response
 from gateway.jwks import open_key_set
+from gateway.metrics import GatewayMetrics
 from gateway.middleware import CORS, Cancellation, RequestContext, SizeLimit
 from gateway.probe import probing
 from gateway.replicas import open_replicas
 from gateway.routes import ROUTES, State
 from gateway.shedding import open_shedding
 from gateway.texts import language_of
+from gateway.watching import Watchers
 from protos.chatkit.v1 import conversation_service_pb2_grpc, session_service_pb2_grpc
 from runtime import log as logs
 from runtime.admission import Admission
 from runtime.event_loop import watching
+from runtime.hops import observing
+from runtime.metrics import Exposition
 
 
 def create_app(settings: Settings, admission: Admission | None = None) -> ASGIApp:
     """Returns the application; its lifespan opens the channel to the session service."""
     admission = admission or Admission()
+    metrics = GatewayMetrics(admission)
     documentation = create_documentation()
     client_script = create_client_script()
+    console = create_console()
 
     def with_cors(app: ASGIApp) -> ASGIApp:
         return CORS(app, settings.cors_allow_origins)
@@ -41,11 +49,15 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with (
+            contextlib.AsyncExitStack() as stack,
             open_replicas(settings) as replicas,
             open_key_set(settings.jwt_jwks_url) as keys,
             probing(replicas.channel, admission) as probe,
-            watching(admission, probe.delay),
+            watching(admission, probe.delay, observe_lag=metrics.observe_lag),
         ):
+            shedding = await open_shedding(admission, settings.cors_allow_origins, with_cors)
+            metrics.watch(replicas, shedding)
+            stack.enter_context(observing(metrics.observe))
             yield State(
                 authenticator=Authenticator(
                     secret=settings.jwt_secret,
@@ -66,7 +78,11 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
                 public_url=settings.gateway_public_url,
                 documentation=documentation,
                 client_script=client_script,
-                shedding=await open_shedding(admission, settings.cors_allow_origins, with_cors),
+                console=console,
+                watchers=Watchers(),
+                shedding=shedding,
+                metrics=Exposition(metrics.registry, settings.metrics_token),
+                doctor=Doctor(settings, keys),
             )
 
     app = Starlette(
@@ -81,7 +97,7 @@ def create_app(settings: Settings, admission: Admission | None = None) -> ASGIAp
     )
     app.router.redirect_slashes = False
     # Around Starlette, not in it: its own answer to a crash comes from outside its middleware.
-    return RequestContext(with_cors(Cancellation(app)))
+    return RequestContext(with_cors(Cancellation(app)), metrics)
 
 
 def _on_api_error(request: Request, error: Exception) -> Response:

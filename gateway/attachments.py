@@ -11,11 +11,15 @@ import grpc
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from gateway.channel import learn, rpc_hop
 from gateway.errors import APIError, from_conversation_rpc
 from gateway.multipart import FileForm
 from protos.chatkit.v1 import conversation_service_pb2 as pb
 from protos.chatkit.v1.errors import details_of
+from runtime import hops
+from runtime.hops import Hop
 
+_SERVICE = "/chatkit.v1.ConversationService"
 _PIECE_BYTES = 64 * 1024
 
 _ATTACHMENT_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -87,7 +91,16 @@ async def upload(
     with an exception.
     """
     first = await anext(parts)  # the service is not asked before there is a file
-    call = begin()
+    with rpc_hop(f"{_SERVICE}/UploadAttachment") as hop:
+        return await _upload(begin(), first, parts, hop)
+
+
+async def _upload(
+    call: UploadCall,
+    first: pb.UploadAttachmentRequest,
+    parts: AsyncIterator[pb.UploadAttachmentRequest],
+    hop: Hop,
+) -> bytes:
     ending = _Ending()
     call.add_done_callback(ending.keep)
     sending = asyncio.create_task(_send(call, first, parts))
@@ -96,9 +109,13 @@ async def upload(
         await asyncio.wait((sending, answering), return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
             sending.result()
-        return await answering
+        attachment = await answering
+        learn(hop, await call.trailing_metadata())
+        return attachment
     except grpc.aio.AioRpcError as error:
-        raise from_conversation_rpc(ending.error or error) from error
+        ended = ending.error or error
+        learn(hop, ended.trailing_metadata())
+        raise from_conversation_rpc(ended) from error
     finally:
         call.cancel()
         sending.cancel()
@@ -169,7 +186,10 @@ class AttachmentContent:
     """Begins the call."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = self.read()
+        with rpc_hop(f"{_SERVICE}/ReadAttachment") as hop:
+            await self._relay(self.read(), hop, scope, send)
+
+    async def _relay(self, call: ReadCall, hop: Hop, scope: Scope, send: Send) -> None:
         begun = False
         try:
             messages = aiter(call)
@@ -177,6 +197,8 @@ class AttachmentContent:
             if first is None or not first.HasField("head"):
                 raise RuntimeError("the session service has answered without a head")
             begun = True
+            learn(hop, await call.initial_metadata())
+            hop.note()
             headers = _headers(first.head)
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             if scope["method"] != "HEAD":
@@ -186,9 +208,11 @@ class AttachmentContent:
             await send({"type": "http.response.body"})
         except grpc.aio.AioRpcError as error:
             failure = from_conversation_rpc(error)
+            learn(hop, error.trailing_metadata())
             if not begun:
                 raise failure from error
             # The server closes the connection before the promised length: nobody takes it for whole
+            hops.fail(failure.reason)
             log.warning("attachment broken off", reason=failure.reason)
         finally:
             call.cancel()

@@ -1,10 +1,11 @@
 """Who is calling: the dashboard's JSON Web Token says so, in the chat the client secret."""
 
 import hashlib
+import math
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import jwt
@@ -35,6 +36,8 @@ class Caller:
 
     user_id: str
     is_admin: bool
+    expires_at: float = field(default=math.inf, compare=False)
+    """When the token expires, in Unix seconds: whoever it is, it is the same user after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,6 @@ class _Verified:
     """What a token said whose signature is right."""
 
     caller: Caller
-    expires_at: float
-    """Unix seconds."""
     algorithm: object
     key_id: object
     key: _Key
@@ -118,7 +119,8 @@ class Authenticator:
             raise APIError("UNAUTHENTICATED")
         try:
             verified = await self._recall(token)
-            if verified.expires_at > time.time():  # no leeway for this: who logged out stays out
+            # No leeway for this: who logged out stays out.
+            if verified.caller.expires_at > time.time():
                 return verified.caller
         # PyJWT lets some of what a hostile token causes through, such as nesting that is too deep.
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
@@ -160,7 +162,8 @@ class Authenticator:
         if user_id is None:
             raise jwt.InvalidTokenError
         is_admin = claims.get("role") == "admin" or user_id in self._admin_user_ids
-        return _Verified(Caller(user_id, is_admin), claims["exp"], algorithm, key_id, key)
+        caller = Caller(user_id, is_admin, claims["exp"])
+        return _Verified(caller, algorithm, key_id, key)
 
     async def _key_for(self, algorithm: object, key_id: object) -> _Key:
         """Returns the key for this one algorithm: never a public key for HS256."""

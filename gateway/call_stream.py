@@ -14,6 +14,8 @@ from google.rpc import status_pb2
 
 from protos.chatkit.v1 import call_stream_service_pb2 as pb
 from protos.chatkit.v1.errors import STATUS_DETAILS_KEY, details_of
+from runtime import hops
+from runtime.hops import Hop
 
 _MAX_MESSAGE_BYTES = 256 * 1024
 """Of calls that travel together; a single one may be larger. The service takes 1 MiB."""
@@ -70,8 +72,9 @@ class CallStream:
         self._is_ending = False
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
-        self._waiting: dict[int, tuple[asyncio.Future[bytes], bool]] = {}
-        """By id: the outcome, and whether the call may be made twice."""
+        self._waiting: dict[int, tuple[asyncio.Future[bytes], bool, Hop | None]] = {}
+        """By id: the outcome, whether the call may be made twice, and who is to learn what it
+        took."""
         self._unsent: dict[int, pb.Call] = {}
         self._cancelled: list[int] = []
         self._changed = asyncio.Event()
@@ -101,6 +104,23 @@ class CallStream:
         return self.takes_calls and not self.is_silent
 
     @property
+    def state(self) -> str:
+        """What it is to whoever watches us."""
+        if not self.takes_calls:
+            return "away"
+        return "silent" if self.is_silent else "answers"
+
+    @property
+    def calls(self) -> int:
+        """How many have no outcome yet."""
+        return len(self._waiting)
+
+    @property
+    def unsent(self) -> int:
+        """How many of them wait to be written."""
+        return len(self._unsent)
+
+    @property
     def is_silent(self) -> bool:
         """Whether the service says nothing, though it was asked to: it may be stopped, or gone."""
         return self.missed_beats >= _SILENT_BEATS
@@ -115,7 +135,7 @@ class CallStream:
         message.timeout_ms = round(min(max(1, remaining_ms), _MAX_TIMEOUT_MS))
         message.id = next(self._ids)
         outcome: asyncio.Future[bytes] = self._loop.create_future()
-        self._waiting[message.id] = (outcome, safe)
+        self._waiting[message.id] = (outcome, safe, hops.current())
         self._unsent[message.id] = message
         self._changed.set()
         limit = self._loop.call_at(deadline, _expire, outcome)
@@ -159,7 +179,7 @@ class CallStream:
         finally:
             self._is_ending = True
             self._rpc.cancel()
-            for call_id, (waiting, _) in self._waiting.items():
+            for call_id, (waiting, _, _) in self._waiting.items():
                 if not waiting.done():
                     waiting.set_exception(end.again(is_clean or call_id in self._unsent))
             self._waiting.clear()
@@ -192,7 +212,7 @@ class CallStream:
 
         What may have been begun goes on waiting, as a silent service may only be busy.
         """
-        for call_id, (waiting, safe) in self._waiting.items():
+        for call_id, (waiting, safe, _) in self._waiting.items():
             if waiting.done():
                 continue
             # Taken back at once: or it could still be sent before its caller has heard.
@@ -231,9 +251,11 @@ class CallStream:
         return request
 
     def _settle(self, outcome: pb.Outcome) -> None:
-        waiting, _ = self._waiting.pop(outcome.id, (None, False))
+        waiting, _, hop = self._waiting.pop(outcome.id, (None, False, None))
         if waiting is None or waiting.done():  # it came too late
             return
+        if hop is not None:
+            hop.learn(outcome.server_timing)
         if outcome.HasField("response"):
             waiting.set_result(outcome.response)
             return

@@ -10,6 +10,7 @@ from gateway.config import Settings
 from gateway.errors import from_rpc
 from runtime import log as logs
 from runtime import tls
+from runtime.hops import TIMINGS_KEY, Hop
 from runtime.transport import split_token
 
 Request = TypeVar("Request")
@@ -80,6 +81,18 @@ def identity(settings: Settings) -> Metadata:
 def metadata() -> Metadata:
     """Returns what goes with every call for the current request: its name."""
     return (("x-request-id", logs.request_id.get()),)
+
+
+def rpc_hop(method: str) -> Hop:
+    """Returns the hop of a call of a method, such as "/chatkit.v1.SessionService/GetStats"."""
+    name = method.removeprefix("/")
+    return Hop("rpc", name, {"rpc.system.name": "grpc", "rpc.method": name})
+
+
+def learn(hop: Hop, metadata: grpc.aio.Metadata | None) -> None:
+    """Takes from metadata of a call by itself what it has taken in the service so far."""
+    if metadata is not None and (said := metadata.get(TIMINGS_KEY)):
+        hop.learn(said)
 
 
 async def call(

@@ -1,4 +1,4 @@
-"""The settings of the gateway; README.md documents them under "Configuration"."""
+"""The settings of the gateway; docs/configuration.md is made of them."""
 
 import ipaddress
 import re
@@ -84,17 +84,32 @@ class Settings(ProcessSettings):
     """Without any way to check tokens there is nothing to serve: that stops the start."""
 
     gateway_listen: HostAndPort = "127.0.0.1:8080"
-    gateway_public_url: Annotated[str, AfterValidator(_public_url)] | None = None
-    """Where browsers reach the gateway, for links in answers; None is where they say they do."""
+    """Where the gateway listens."""
+    gateway_public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
+        default=None, examples=["https://chat.example.com"]
+    )
+    """Where browsers reach the gateway, for links to attachments; without it where the request says
+    it was sent to. Needed behind a proxy that speaks TLS."""
     session_service_token: Tokens = ()
-    """The first goes with every call; the others are for the session service."""
+    """What callers of the session service need: a token of 16 to 256 characters, `name:token`, or
+    several. The gateway sends the first."""
     session_service_plaintext: bool = False
-    session_service_tls_ca: AuthoritiesFile | None = None
-    """Whose certificate the session service must have; None is to speak in the clear."""
-    session_service_tls_server_name: Annotated[str, AfterValidator(_server_name)] | None = None
-    """What is in that certificate where it is not the target's own name."""
-    session_service_tls_client_cert: CertificateFile | None = None
-    session_service_tls_client_key: Annotated[Path | None, Field(validate_default=True)] = None
+    """`true` lets gateway and session service speak in the clear beyond this machine."""
+    session_service_tls_ca: AuthoritiesFile | None = Field(default=None, examples=["tls/ca.pem"])
+    """PEM file of the authorities of the session service's certificate; with it, the gateway speaks
+    TLS alone."""
+    session_service_tls_server_name: Annotated[str, AfterValidator(_server_name)] | None = Field(
+        default=None, examples=["session-service"]
+    )
+    """The name in that certificate, where it is not the host of `SESSION_SERVICE_TARGET`."""
+    session_service_tls_client_cert: CertificateFile | None = Field(
+        default=None, examples=["tls/gateway.pem"]
+    )
+    """PEM file of the gateway's own certificate."""
+    session_service_tls_client_key: Annotated[
+        Path | None, Field(validate_default=True, examples=["tls/gateway.key"])
+    ] = None
+    """PEM file of the key of the gateway's own certificate."""
     session_service_target: Annotated[
         tuple[HostAndPort, ...],
         NoDecode,
@@ -102,17 +117,33 @@ class Settings(ProcessSettings):
         Field(min_length=1),
         AfterValidator(_balanceable),
     ] = ("127.0.0.1:50051",)
-    jwt_jwks_url: Annotated[str, AfterValidator(_careful_url)] | None = None
+    """Where the session service is. Calls are balanced over several IP addresses, or over those of
+    one name."""
+    jwt_jwks_url: Annotated[str, AfterValidator(_careful_url)] | None = Field(
+        default=None, examples=["https://login.example.com/.well-known/jwks.json"]
+    )
+    """Where the public keys of the users' tokens are (RS256, ES256)."""
     jwt_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
-    jwt_issuer: str | None = None
-    jwt_audience: str | None = None
-    jwt_user_claim: str | None = None
-    """None is `userId`, else `sub`."""
-    admin_user_ids: Annotated[frozenset[str], NoDecode, CommaSeparated] = frozenset()
+    """What the dashboard signs its users' tokens with (HS256); this or `JWT_JWKS_URL` is needed.
+    `make run` makes one if there is neither."""
+    jwt_issuer: str | None = Field(default=None, examples=["https://login.example.com"])
+    """Whom tokens have to be from (`iss`); checked where set."""
+    jwt_audience: str | None = Field(default=None, examples=["dashboard"])
+    """For whom tokens have to be (`aud`); checked where set."""
+    jwt_user_claim: str | None = Field(default=None, examples=["sub"])
+    """The claim that holds the user id; without it `userId`, else `sub`."""
+    admin_user_ids: Annotated[frozenset[str], NoDecode, CommaSeparated] = Field(
+        default=frozenset(), examples=["1,2"]
+    )
+    """Who may see everybody's statistics and act for others, besides tokens with
+    `role: "admin"`."""
     cors_allow_origins: Annotated[
         tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, CommaSeparated
-    ] = ()
+    ] = Field(default=(), examples=["https://dashboard.example.com"])
+    """Where the dashboard is served from: pages of other origins cannot call the gateway."""
     chatkit_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
+    """How long a whole request may take, retries included; in self-hosted mode a whole answer,
+    tools included."""
 
     @field_validator("session_service_tls_client_cert")
     @classmethod

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from gateway.texts import Language, text_of
 from protos.chatkit.v1.errors import details_of
+from runtime import hops
 
 STATUS_CODES = {
     "UNAUTHENTICATED": 401,
@@ -82,6 +83,8 @@ _FIELDS = {
     "session_id": "sessionId",
     "client_secret": "existingSecret",
     "days": "days",
+    "page_size": "pageSize",
+    "page_token": "pageToken",
     "request": "request",
     "name": "file",
     "mime_type": "file",
@@ -100,7 +103,7 @@ _CONVERSATION_DETAILS = {
 OVERLOAD = "overload"
 """The detail of UNAVAILABLE, here and in the session service, where there is too much to do."""
 
-_OUR_TOKEN = "service_token"
+OUR_TOKEN = "service_token"
 """The cause of UNAUTHENTICATED where the session service does not know the gateway."""
 
 _UNAVAILABLE_RETRY_SECONDS = 1.0
@@ -145,10 +148,10 @@ def from_rpc(error: grpc.aio.AioRpcError) -> APIError:
         reason = _BARE_CODES.get(error.code(), "INTERNAL")
         retry = _UNAVAILABLE_RETRY_SECONDS if reason == "UNAVAILABLE" else None
         return APIError(reason, retry_after_seconds=retry)
-    if details.metadata.get("cause") == _OUR_TOKEN:
+    if details.metadata.get("cause") == OUR_TOKEN:
         # Never a 401: it is not the user who has to log in again.
         log.error("session service refuses this gateway", remedy="check SESSION_SERVICE_TOKEN")
-        return APIError("UNAVAILABLE", _OUR_TOKEN, retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS)
+        return APIError("UNAVAILABLE", OUR_TOKEN, retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS)
     field = next((_FIELDS.get(name) for name in details.field_violations), None)
     return APIError(
         details.reason,
@@ -166,18 +169,23 @@ def from_conversation_rpc(error: grpc.aio.AioRpcError) -> APIError:
     return failure
 
 
-def error_response(error: APIError, request_id: str, language: Language) -> Response:
+def error_body(error: APIError, request_id: str, language: Language) -> dict[str, Any]:
     """Returns the envelope of a failure."""
     text = text_of(error.reason, error.detail, language)
-    body = {
+    return {
         "success": False,
         "error": text.error,
         "code": error.reason,
         "hint": text.hint,
         "requestId": request_id,
     }
+
+
+def error_response(error: APIError, request_id: str, language: Language) -> Response:
+    """Returns the answer that a failure is, of which the current hop takes note."""
+    hops.fail(error.reason)
     headers = {"Content-Language": language, **error.headers}
-    return json_response(body, error.status_code, headers)
+    return json_response(error_body(error, request_id, language), error.status_code, headers)
 
 
 def json_response(

@@ -21,6 +21,9 @@ CANCELLED = "gateway.cancelled"
 """In the scope of a request that is cancelled from here: why, one of the next two."""
 CLIENT_GONE, BODY_LATE = "client gone", "body late"
 
+AT_REST = "gateway.at_rest"
+"""In the scope: what an application calls whose answer goes on, but is work no more."""
+
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BODY_BYTE = 16
@@ -74,6 +77,7 @@ class HTTPProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._application, self.app = self.app, self._run
         self._shedding: Shedding = self.app_state["shedding"]
+        self._shedding.connections += 1
         self._limit_waiting()
         if (surplus := len(self.connections) - self.most_connections) > 0:
             self._surplus = True
@@ -82,6 +86,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._shedding.connections -= 1
         self._stop_head_timer()
         self._stop_body_timer()
         self._stop_untaken_timer()
@@ -117,6 +122,7 @@ class HTTPProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
         if not self._shedding.refuses(scope, surplus=self._surplus):
             self._started = cycle
+            scope[AT_REST] = self._rest
             self._count(not cycle.more_body)
             super()._start_asgi_task(cycle, app)
             return
@@ -227,6 +233,9 @@ class HTTPProtocol(HttpToolsProtocol):
         """Counts a request as work from when all of it is there until it has its answer."""
         self._shedding.in_flight += working - self._working
         self._working = working
+
+    def _rest(self) -> None:
+        self._count(False)
 
     def _limit_waiting(self) -> None:
         """Limits how long we wait for what has not come yet; nothing, for most requests."""

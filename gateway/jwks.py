@@ -32,6 +32,9 @@ _MAX_KEYS = 100
 _RSA_BITS = range(2048, 8192 + 1)
 """Shorter keys can be broken (RFC 7518, 3.3), longer ones make every request slow."""
 
+FETCH_ERRORS = (httpx.HTTPError, TimeoutError, ValueError)
+"""What to fetch a set fails with: the issuer is not reached, or it is no set that can be used."""
+
 log = structlog.get_logger()
 
 
@@ -41,7 +44,10 @@ class KeySet:
     def __init__(self, client: httpx.AsyncClient, url: str) -> None:
         self._client = client
         self._url = url
-        self._shown_url = urlsplit(url)._replace(query="", fragment="").geturl()
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        self.shown_url = parts._replace(netloc=host, query="", fragment="").geturl()
+        """Without what may be a secret in it."""
         self._keys: list[jwt.PyJWK] = []
         self._fetches: deque[float] = deque(maxlen=_MAX_FETCHES)
         self._failed_at: float | None = None
@@ -89,18 +95,22 @@ class KeySet:
 
     async def _fetch(self) -> None:
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                self._keys = _parse(await self._download())
-        except (httpx.HTTPError, TimeoutError, ValueError) as error:
+            self._keys = await self.download()
+        except FETCH_ERRORS as error:
             self._failed_at = time.monotonic()
             problem = f"{type(error).__name__}: {error}"
-            log.warning("keys not fetched", url=self._shown_url, error=problem)
+            log.warning("keys not fetched", url=self.shown_url, error=problem)
         else:
             self._failed_at = None
             self._fetches.append(time.monotonic())
-            log.info("keys fetched", url=self._shown_url, keys=len(self._keys))
+            log.info("keys fetched", url=self.shown_url, keys=len(self._keys))
         finally:
             self._fetching = None
+
+    async def download(self) -> list[jwt.PyJWK]:
+        """Returns the keys that are there now, and forgets them. Raises FETCH_ERRORS."""
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            return _parse(await self._download())
 
     async def _download(self) -> bytes:
         body = b""

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.chatkit.v1 import session_service_pb2 as pb
+from runtime.checklist import Check, State
+from runtime.checklist_texts import Language, explanation, title
 
 # What OpenAI takes as `workflow.state_variables`.
 _MAX_STATE_VARIABLES = 64
@@ -20,6 +22,13 @@ _STATUSES = {
     pb.SESSION_STATUS_EXPIRED: "expired",
     pb.SESSION_STATUS_REFRESHED: "refreshed",
     pb.SESSION_STATUS_DELETED: "deleted",
+}
+
+_CHECK_STATES: Mapping[int, State] = {
+    pb.CHECK_STATE_PASSED: "passed",
+    pb.CHECK_STATE_FAILED: "failed",
+    pb.CHECK_STATE_WARNING: "warning",
+    pb.CHECK_STATE_SKIPPED: "skipped",
 }
 
 _MODES = {
@@ -80,6 +89,14 @@ def session(message: pb.Session) -> dict[str, Any]:
     return data
 
 
+def sessions(reply: pb.ListSessionsResponse) -> dict[str, Any]:
+    """Returns a page of sessions; the token of the next is null on the last."""
+    return {
+        "sessions": [session(message) for message in reply.sessions],
+        "nextPageToken": reply.next_page_token or None,
+    }
+
+
 def stats(reply: pb.GetStatsResponse) -> dict[str, Any]:
     """Returns the statistics under the names that the dashboard knows."""
     return {
@@ -121,6 +138,29 @@ def stats(reply: pb.GetStatsResponse) -> dict[str, Any]:
             }
             for day in reply.daily
         ],
+    }
+
+
+def checks(reply: pb.DiagnoseResponse) -> list[Check]:
+    """Returns what a session service says of itself."""
+    return [
+        Check(check.name, _CHECK_STATES.get(check.state, "skipped"), check.cause, check.details)
+        for check in reply.checks
+    ]
+
+
+def named_check(check: Check, language: Language) -> dict[str, Any]:
+    """Returns what anybody may know of a check."""
+    return {"name": check.name, "state": check.state, "title": title(check, language)}
+
+
+def told_check(check: Check, language: Language) -> dict[str, Any]:
+    """Returns all there is, for administrators."""
+    return {
+        **named_check(check, language),
+        "cause": check.cause,
+        "remedy": explanation(check, language),
+        "details": dict(check.details),
     }
 
 

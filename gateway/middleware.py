@@ -1,7 +1,6 @@
 """What surrounds every request: its id, its log line, CORS, limits; JSON, come what may."""
 
 import asyncio
-import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,9 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import APIError, error_response
 from gateway.http_protocol import BODY_LATE, CANCELLED, CLIENT_GONE
+from gateway.metrics import GatewayMetrics
 from gateway.security_headers import secure
 from gateway.texts import language_of
+from runtime import hops
 from runtime import log as logs
+from runtime.hops import Hop
+from runtime.metrics import METRICS_PATH
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CHAT_BODY_BYTES = 512 * 1024
@@ -26,11 +29,20 @@ CLIENT_GONE_STATUS = 499
 _CHAT_PATH = "/api/chatkit"
 _ATTACHMENTS_PATH = "/api/chatkit/attachments"
 
-_QUIET_PATHS = frozenset(("/healthz", "/readyz"))
+_QUIET_PATHS = frozenset(("/healthz", "/readyz", METRICS_PATH))
 """Asked every few seconds by whoever runs us, who also keeps the answers."""
 
 _MAX_LOGGED_PATH = 512
 """A head may have 64 KiB; none of our paths is as long as this."""
+
+_NOT_FOUND = 404
+"""What is another's and what is nobody's are answered byte for byte alike: so not with timings."""
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"))
+
+_ALLOWED_HEADERS = ("authorization", "content-type", "x-request-id")
+_TRACE_HEADERS = ("traceparent", "tracestate")
+"""What a page sends whose own spans are to be part of the trace."""
 
 log = structlog.get_logger()
 
@@ -38,16 +50,20 @@ log = structlog.get_logger()
 class RequestContext:
     """Outermost: names the request, logs it, secures its answer, and answers for crashes."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        request_id = logs.begin_request(Headers(scope=scope).get("x-request-id"))
+        sent = Headers(scope=scope)
+        request_id = logs.begin_request(sent.get("x-request-id"))
+        method, path = scope["method"], _path(scope)
+        is_quiet = scope["path"] in _QUIET_PATHS
         status = CLIENT_GONE_STATUS
+        self._metrics.active_requests += 1
 
         async def send_named(message: Message) -> None:
             nonlocal status
@@ -55,22 +71,44 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
+                hop.note()
+                if "rpc" in hop.timings and status != _NOT_FOUND:
+                    headers["Server-Timing"] = hops.server_timing(
+                        hop.timings, "gateway", "rpc", "upstream", "store"
+                    )
                 secure(headers)
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_named)
-        except Exception:
-            # Starlette has answered with our 500 by now, and raises so that a server can log it.
-            log.exception("defect", path=_path(scope))
-        finally:
-            (log.debug if scope["path"] in _QUIET_PATHS else log.info)(
-                "request",
-                method=scope["method"],
-                path=_path(scope),
-                status=status,
-                duration_ms=round((time.perf_counter() - started) * 1000, 1),
-            )
+        with Hop(
+            "gateway",
+            method if method in _METHODS else "_OTHER",
+            {"url.path": path, "url.scheme": scope["scheme"]},
+            carrier=sent,
+            is_traced=not is_quiet,
+        ) as hop:
+            hop.attributes["http.request.method"] = hop.operation
+            try:
+                await self._app(scope, receive, send_named)
+            except Exception:
+                # Starlette has answered with our 500 by now, and raises for a server to log it.
+                log.exception("defect", path=path)
+            finally:
+                self._metrics.active_requests -= 1
+                if route := scope.get("route"):
+                    hop.operation += f" {route.path}"
+                    hop.attributes["http.route"] = route.path
+                hop.attributes["http.response.status_code"] = status
+                if status == CLIENT_GONE_STATUS:
+                    hop.error = hops.CANCELLED
+                (log.debug if is_quiet else log.info)(
+                    "request",
+                    method=method,
+                    path=path,
+                    status=status,
+                    **({"reason": hop.error} if hop.error else {}),
+                    duration_ms=round(hop.elapsed * 1000, 1),
+                    **hop.waits("rpc", "upstream", "store"),
+                )
 
 
 class CORS(CORSMiddleware):
@@ -81,9 +119,17 @@ class CORS(CORSMiddleware):
             app,
             allow_origins=allow_origins,
             allow_methods=("GET", "POST", "DELETE"),
-            allow_headers=("authorization", "content-type", "x-request-id"),
+            allow_headers=_ALLOWED_HEADERS + (_TRACE_HEADERS if hops.is_traced() else ()),
             expose_headers=("X-Request-Id", "Retry-After"),
         )
+        if self.allow_all_origins:
+            self.simple_headers["Timing-Allow-Origin"] = "*"
+
+    @staticmethod
+    def allow_explicit_origin(headers: MutableHeaders, origin: str) -> None:
+        """Lets the page read the answer, and the browser show it what the hops took."""
+        CORSMiddleware.allow_explicit_origin(headers, origin)
+        headers["Timing-Allow-Origin"] = origin
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)

@@ -23,13 +23,14 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from gateway.call_stream import CallError, CallStream
-from gateway.channel import Connect, Metadata, certificates, connector, identity
+from gateway.channel import Connect, Metadata, certificates, connector, identity, rpc_hop
 from gateway.config import Settings
 from gateway.heartbeat import Heartbeat
 from protos.chatkit.v1 import call_stream_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2
 from protos.chatkit.v1.call_stream_service_pb2_grpc import CallStreamServiceStub
-from runtime import tls
+from protos.chatkit.v1.errors import details_of
+from runtime import hops, tls
 
 _RETRY_SECONDS = 0.1
 """Between two attempts to open a stream; gRPC itself connects less often."""
@@ -148,6 +149,11 @@ class Replicas:
         """For unary calls of SessionService, which travel together."""
         return cast(grpc.aio.Channel, _Carried(self))
 
+    @property
+    def streams(self) -> list[CallStream]:
+        """One for each service that there is."""
+        return [connection.stream for connection in self._connections.values()]
+
     def unary_unary(self, method: str, **options: Any) -> Any:
         return self._method(lambda channel: channel.unary_unary(method, **options))
 
@@ -162,7 +168,8 @@ class Replicas:
             # Where none is alive, gRPC says why.
             connection = self._next() or next(iter(self._connections.values()))
             method = connection.method(build)
-            return method(*request, timeout=timeout, metadata=(*metadata, *self._metadata))
+            metadata = (*metadata, *hops.context().items(), *self._metadata)
+            return method(*request, timeout=timeout, metadata=metadata)
 
         return call
 
@@ -192,6 +199,7 @@ class Replicas:
                 except CallError as error:
                     if not (error.not_begun or (safe and error.is_broken)):
                         raise
+                    hops.event("made again")
             elif not await self._something_changes(give_up):
                 raise next(iter(self._connections.values())).end.again(not_begun=True)
 
@@ -300,17 +308,27 @@ class _Carried:
             timeout: float,  # noqa: ASYNC109  # as gRPC's own
             metadata: Metadata = (),
         ) -> Any:
-            message = pb.Call(
-                method=method,
-                request=request_serializer(request),
-                metadata=dict(metadata),
-            )
-            response = await self._replicas.carry(
-                message, timeout, safe=safe, affinity=affinity(request)
-            )
-            return response_deserializer(response)
+            with rpc_hop(method) as hop:
+                message = pb.Call(
+                    method=method,
+                    request=request_serializer(request),
+                    metadata={**dict(metadata), **hops.context()},
+                )
+                try:
+                    response = await self._replicas.carry(
+                        message, timeout, safe=safe, affinity=affinity(request)
+                    )
+                except CallError as error:
+                    details = details_of(error)
+                    hop.error = details.reason if details else error.code().name
+                    raise
+                return response_deserializer(response)
 
         return call
+
+    def unary_stream(self, method: str, **options: Any) -> Any:
+        """Returns what a stub calls; a stream of answers goes by itself."""
+        return self._replicas.unary_stream(method, **options)
 
 
 @contextlib.asynccontextmanager

@@ -19,9 +19,11 @@ from gateway.security_headers import secure
 from gateway.texts import Language, language_of
 from runtime.admission import Admission
 from runtime.log import name_for
+from runtime.metrics import METRICS_PATH
 
-_ALWAYS = frozenset(("/healthz", "/readyz"))
-"""Who gets no answer from these restarts us, or takes us out: as if that made the load less."""
+_ALWAYS = frozenset(("/healthz", "/readyz", METRICS_PATH))
+"""Who gets no answer from the first two restarts us, or takes us out: as if that made the load
+less. And an overload is what metrics are for."""
 _RETRY_SECONDS = (1, 2)
 """One or the other, so that those who were refused together do not come back together."""
 _LANGUAGES: tuple[Language, ...] = ("es", "en")
@@ -61,6 +63,7 @@ class Shedding:
         self.in_flight = 0
         """Requests that are all there and have no answer yet. Who sends thousands of bodies, and
         slowly, must not take the place of others."""
+        self.connections = 0
 
     def refuses(self, scope: Scope, *, surplus: bool) -> bool:
         """Tells whether this request is one too many; on a `surplus` connection all are.

@@ -11,11 +11,14 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.channel import learn, rpc_hop
 from gateway.errors import RETRYABLE, APIError, from_conversation_rpc
 from gateway.http_protocol import CANCELLED
 from gateway.texts import Language, chat_message
 from protos.chatkit.v1 import conversation_service_pb2 as pb
+from runtime import hops
 
+_METHOD = "/chatkit.v1.ConversationService/Process"
 _EVENT_STREAM, _JSON = "text/event-stream", "application/json"
 _HEADERS = {"Cache-Control": "no-store", "Vary": "Accept-Language"}
 _STREAM_HEADERS = (
@@ -48,19 +51,26 @@ class ChatAnswer:
     language: Language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = self.process()
-        try:
-            messages = aiter(call)
-            content_type = await _content_type(messages)
-            if content_type == _EVENT_STREAM:
-                await self._stream(scope, messages, send)
+        with rpc_hop(_METHOD) as hop:
+            call = self.process()
+            try:
+                messages = aiter(call)
+                content_type = await _content_type(messages)
+                if content_type == _EVENT_STREAM:
+                    learn(hop, await call.initial_metadata())
+                    hop.event("head")
+                    hop.note()  # for the answer's own head, which says what is known by then
+                    await self._stream(scope, messages, send)
+                    return
+                body = await _joined(messages)
+            except grpc.aio.AioRpcError as error:
+                learn(hop, error.trailing_metadata())
+                raise from_conversation_rpc(error) from error
             else:
-                answer = Response(await _joined(messages), headers=_HEADERS, media_type=_JSON)
-                await answer(scope, receive, send)
-        except grpc.aio.AioRpcError as error:
-            raise from_conversation_rpc(error) from error
-        finally:
-            call.cancel()
+                learn(hop, await call.trailing_metadata())
+            finally:
+                call.cancel()
+        await Response(body, headers=_HEADERS, media_type=_JSON)(scope, receive, send)
 
     async def _stream(
         self, scope: Scope, messages: AsyncIterator[pb.ProcessResponse], send: Send
@@ -82,6 +92,7 @@ class ChatAnswer:
         await send({"type": "http.response.body", "body": rest})
 
     def _error_event(self, error: APIError) -> bytes:
+        hops.fail(error.reason)
         log.warning("answer broken off", reason=error.reason)
         event = {
             "type": "error",

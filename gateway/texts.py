@@ -115,6 +115,16 @@ TEXTS: dict[str, Translations] = {
             "Send your own userId or none; only an administrator may name another.",
         ),
     ),
+    "PERMISSION_DENIED.checks": Translations(
+        es=Text(
+            "Solo un administrador puede hacer esta comprobación.",
+            "Pregunta a OpenAI y cuesta una sesión. Con GET ves lo que no lo necesita.",
+        ),
+        en=Text(
+            "Only an administrator may make these checks.",
+            "They ask OpenAI, and cost a session. GET shows those that do without.",
+        ),
+    ),
     "PERMISSION_DENIED.origin": Translations(
         es=Text(
             "Este origen no está permitido.",
@@ -134,6 +144,18 @@ TEXTS: dict[str, Translations] = {
             "A page of another origin may not use that method or header.",
             "Use GET, POST or DELETE with the headers Authorization, Content-Type and"
             " X-Request-Id.",
+        ),
+    ),
+    "PERMISSION_DENIED.metrics": Translations(
+        es=Text(
+            "Las métricas no son para cualquiera.",
+            "Sin METRICS_TOKEN solo se leen desde la misma máquina; con él, envíalo como token"
+            " Bearer.",
+        ),
+        en=Text(
+            "Metrics are not for everybody.",
+            "Without METRICS_TOKEN they are read on the same machine alone; with it, send it as"
+            " bearer token.",
         ),
     ),
     "INVALID_ARGUMENT": Translations(
@@ -198,6 +220,24 @@ TEXTS: dict[str, Translations] = {
         es=Text("El parámetro days no es válido.", "Debe ser un entero de 1 a 366."),
         en=Text("The parameter days is not valid.", "It must be an integer from 1 to 366."),
     ),
+    "INVALID_ARGUMENT.active": Translations(
+        es=Text("El parámetro active no es válido.", "Debe ser true o false."),
+        en=Text("The parameter active is not valid.", "It must be true or false."),
+    ),
+    "INVALID_ARGUMENT.pageSize": Translations(
+        es=Text("El parámetro pageSize no es válido.", "Debe ser un entero de 1 a 1000."),
+        en=Text("The parameter pageSize is not valid.", "It must be an integer from 1 to 1000."),
+    ),
+    "INVALID_ARGUMENT.pageToken": Translations(
+        es=Text(
+            "El parámetro pageToken no es válido.",
+            "Debe ser el nextPageToken de la página anterior; sin él se lee la primera.",
+        ),
+        en=Text(
+            "The parameter pageToken is not valid.",
+            "It must be the nextPageToken of the page before; without it the first is read.",
+        ),
+    ),
     "INVALID_ARGUMENT.request": Translations(
         es=Text(
             "Esta petición del chat (request) no es válida o no se puede atender ahora.",
@@ -250,6 +290,16 @@ TEXTS: dict[str, Translations] = {
         en=Text(
             "You have sent too many messages in a minute.",
             "Wait a little and try again. The limit is CHATKIT_REQUESTS_PER_MINUTE.",
+        ),
+    ),
+    "RATE_LIMITED.watchers": Translations(
+        es=Text(
+            "Ya sigues las estadísticas desde demasiadas páginas a la vez.",
+            "Cierra alguna de ellas y vuelve a intentarlo.",
+        ),
+        en=Text(
+            "You already follow the statistics from too many pages at a time.",
+            "Close some of them and try again.",
         ),
     ),
     "WORKFLOW_NOT_CONFIGURED": Translations(
@@ -320,14 +370,14 @@ TEXTS: dict[str, Translations] = {
             " clave; que ninguna variable del shell sustituye a la de .env; que el workflow está"
             " publicado; y que Agent Builder, que aloja los workflows wf_…, cierra el 2026-11-30."
             " Para no depender de él, define CHATKIT_MODE=self_hosted y reinicia el servicio, como"
-            " explica MIGRATION.md.",
+            " explica docs/migration.es.md.",
         ),
         en=Text(
             "Workflow not found",
             "Check, in this order: that the workflow is in the same OpenAI project as the key; that"
             " no shell variable overrides the one in .env; that the workflow is published; and that"
             " Agent Builder, which hosts wf_… workflows, closes on 2026-11-30. To do without it,"
-            " set CHATKIT_MODE=self_hosted and restart the service, as MIGRATION.md explains.",
+            " set CHATKIT_MODE=self_hosted and restart the service, as docs/migration.md explains.",
         ),
     ),
     "WORKFLOW_NOT_FOUND.closed": Translations(
@@ -337,7 +387,7 @@ TEXTS: dict[str, Translations] = {
             " clave; que ninguna variable del shell sustituye a la de .env; y que el workflow está"
             " publicado. Pero lo más probable es que ya no exista: Agent Builder, que alojaba los"
             " workflows wf_…, cerró el 2026-11-30. Para que el chat siga, define"
-            " CHATKIT_MODE=self_hosted y reinicia el servicio, como explica MIGRATION.md.",
+            " CHATKIT_MODE=self_hosted y reinicia el servicio, como explica docs/migration.es.md.",
         ),
         en=Text(
             "Workflow not found",
@@ -345,7 +395,7 @@ TEXTS: dict[str, Translations] = {
             " no shell variable overrides the one in .env; and that the workflow is published. But"
             " most likely it is no more: Agent Builder, which hosted wf_… workflows, closed on"
             " 2026-11-30. For the chat to go on, set CHATKIT_MODE=self_hosted and restart the"
-            " service, as MIGRATION.md explains.",
+            " service, as docs/migration.md explains.",
         ),
     ),
     "UPSTREAM_RATE_LIMITED": Translations(
@@ -561,12 +611,12 @@ TEXTS: dict[str, Translations] = {
         es=Text(
             "Esta instalación funciona en modo hosted: el chat lo atiende OpenAI, no este gateway.",
             "Para alojarlo aquí, define CHATKIT_MODE=self_hosted en el servicio de sesiones; lo"
-            " explica MIGRATION.md.",
+            " explica docs/migration.es.md.",
         ),
         en=Text(
             "This installation runs in hosted mode: OpenAI serves the chat, not this gateway.",
-            "To host it here, set CHATKIT_MODE=self_hosted for the session service; MIGRATION.md"
-            " explains it.",
+            "To host it here, set CHATKIT_MODE=self_hosted for the session service;"
+            " docs/migration.md explains it.",
         ),
     ),
     "METHOD_NOT_ALLOWED": Translations(

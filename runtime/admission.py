@@ -59,7 +59,9 @@ class Admission:
         self._few, self._most = few, most
         self._random = random
         self._in_flight: float = 0
-        self._admitted = self._refused = 0
+        self.admitted = self.refused = 0
+        self._told = Counts()
+        """What `take_counts` has told already."""
         self._fewest = math.inf
         """In flight, since the delay was last looked at."""
         self._delay = 0.0
@@ -74,9 +76,9 @@ class Admission:
             in_flight < min(self._most, self._fewest + BURST)
             and (self.share >= 1.0 or self._random() < self.share)
         ):
-            self._admitted += 1
+            self.admitted += 1
             return True
-        self._refused += 1
+        self.refused += 1
         return False
 
     @property
@@ -108,6 +110,5 @@ class Admission:
 
     def take_counts(self) -> Counts:
         """Returns what was decided since it was last called."""
-        counts = Counts(self._admitted, self._refused)
-        self._admitted = self._refused = 0
-        return counts
+        told, self._told = self._told, Counts(self.admitted, self.refused)
+        return Counts(self.admitted - told.admitted, self.refused - told.refused)

@@ -25,21 +25,27 @@ def _no_delay(_: float) -> float:
     return 0.0
 
 
+def _nobody_is_told(_: float) -> None:
+    pass
+
+
 @contextlib.asynccontextmanager
 async def watching(
     admission: Admission,
     delay_elsewhere: Callable[[float], float] = _no_delay,
     vitals_seconds: float = _VITALS_SECONDS,
+    observe_lag: Callable[[float], None] = _nobody_is_told,
 ) -> AsyncIterator[None]:
     """Tells `admission` how late the loop is, until the block ends: 50 times a second, 10 µs each.
 
     `delay_elsewhere` returns, at a time of `time.monotonic`, how long work waits for whom it is
-    passed on to; the longer one counts.
+    passed on to; the longer one counts. `observe_lag` is told each time how late the loop was,
+    in seconds.
 
     Logs once a second how much was refused, if anything was. With LOG_LEVEL=debug it also logs
     `vitals` every ten seconds: what a leak or an overload would show in.
     """
-    task = asyncio.create_task(_watch(admission, delay_elsewhere, vitals_seconds))
+    task = asyncio.create_task(_watch(admission, delay_elsewhere, vitals_seconds, observe_lag))
     try:
         yield
     finally:
@@ -48,7 +54,10 @@ async def watching(
 
 
 async def _watch(
-    admission: Admission, delay_elsewhere: Callable[[float], float], vitals_seconds: float
+    admission: Admission,
+    delay_elsewhere: Callable[[float], float],
+    vitals_seconds: float,
+    observe_lag: Callable[[float], None],
 ) -> None:
     delays: list[float] = []
     refusals_at = vitals_at = now = time.monotonic()
@@ -58,6 +67,7 @@ async def _watch(
         now = time.monotonic()
         delay = max(0.0, now - due)
         delays.append(delay)
+        observe_lag(delay)
         admission.observe(now, max(delay, delay_elsewhere(now)))
         if now - refusals_at >= _REFUSALS_SECONDS:
             refusals_at = now

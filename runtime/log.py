@@ -11,11 +11,13 @@ import sys
 import uuid
 from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, Literal, TextIO
 
 import orjson
 import structlog
 
+from runtime import hops
 from runtime.redaction import redactor
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -34,6 +36,8 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 """What begins a line, colours a terminal or turns text around: no log may repeat it as it is."""
 _without_secrets = redactor(())
+_EVENT_WIDTH = 16
+"""Of the usual lines, such as `request` and `openai answered`: their fields begin at one place."""
 _SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
@@ -47,9 +51,10 @@ def configure(
     """
     redact = redactor(secret for secret in secrets if secret)
     console = log_format == "console" or (log_format is None and sys.stdout.isatty())
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _clock_time if console else stamp,
         _add_request,
     ]
     rendered: list[structlog.typing.Processor] = (
@@ -58,6 +63,7 @@ def configure(
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(),
                 sort_keys=False,
+                pad_event_to=_EVENT_WIDTH,
                 exception_formatter=_plain_traceback,
             ),
         ]
@@ -111,6 +117,15 @@ def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
         event["request_id"] = current
     if name := caller.get(None):
         event["caller"] = name
+    if (hop := hops.current()) is not None and hop.span is not None:
+        event["trace_id"] = hop.span.trace_id
+        event["span_id"] = hop.span.span_id
+    return event
+
+
+def _clock_time(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For a terminal: who watches knows the day, and looks at a watch on the wall."""
+    event["timestamp"] = datetime.now().strftime("%H:%M:%S.%f")[:-3]
     return event
 
 

@@ -10,10 +10,10 @@ from pydantic import AfterValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from runtime import tls
-from runtime.settings import CommaSeparated
+from runtime.settings import BEARER_TOKEN, CommaSeparated
 
-# A bearer token of RFC 6750 without what separates entries and names; shorter ones can be guessed.
-_TOKEN = re.compile(r"(?:([A-Za-z0-9._-]{1,64}):)?([A-Za-z0-9._~+/=-]{16,256})")
+# A bearer token has nothing that separates entries and names.
+_TOKEN = re.compile(rf"(?:([A-Za-z0-9._-]{{1,64}}):)?({BEARER_TOKEN})")
 
 IN_THE_CLEAR = (
     "or SESSION_SERVICE_PLAINTEXT=true where nobody else can listen in on the network between them"

@@ -1,4 +1,7 @@
-"""`python -m session_service`: one process, settings from the environment and `.env`."""
+"""`python -m session_service`: one process, settings from the environment and `.env`.
+
+With `doctor` behind it, it says whether everything is in order, and ends.
+"""
 
 import gc
 import sys
@@ -6,14 +9,21 @@ import sys
 import structlog
 import uvloop
 
+from runtime import command_line, tracing
 from runtime import log as logs
 from runtime.open_files import raise_open_files_limit
 from runtime.redaction import redactor
 from runtime.signals import StopRequest, stop_request
 from runtime.transport import split_token
-from session_service import agent_builder
+from session_service import agent_builder, doctor
 from session_service.config import Settings, load_settings
-from session_service.server import CannotStart, serve
+from session_service.server import METRICS_REMEDY, CannotStart, serve
+
+_ABOUT = (
+    "The session service of the ChatKit back end: it issues and keeps ChatKit sessions, alone talks"
+    " to OpenAI, counts use, and in self-hosted mode answers by itself. Gateways and internal"
+    " services call it by gRPC (package chatkit.v1, with server reflection and grpc.health.v1)."
+)
 
 
 async def run(settings: Settings, stop: StopRequest) -> None:
@@ -35,6 +45,9 @@ async def run(settings: Settings, stop: StopRequest) -> None:
                 database=settings.database_url,
                 **_who_may_call(settings),
             )
+            address = settings.session_service_metrics_listen
+            if address and server.metrics_port is None:
+                log.warning("no metrics: port in use", address=address, remedy=METRICS_REMEDY)
             if settings.chatkit_mode == "hosted" and not _is_emulator(settings):
                 agent_builder.announce(agent_builder.utc_today())
             await stop.wait()
@@ -69,14 +82,20 @@ def _is_emulator(settings: Settings) -> bool:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["doctor"]:
+        sys.exit(doctor.main(sys.argv[2:]))
     with stop_request() as stop:
+        command_line.parser("session_service", Settings, _ABOUT).parse_args()
         settings = load_settings()
         key = settings.openai_api_key
         secrets = [key.get_secret_value().strip()] if key else []
         secrets += [split_token(entry)[1] for entry in settings.session_service_token]
+        if settings.metrics_token:
+            secrets.append(settings.metrics_token.get_secret_value())
         logs.configure(settings.log_level, settings.log_format, secrets)
         raise_open_files_limit()
-        uvloop.run(run(settings, stop))
+        with tracing.exporting("chatkit-session-service", secrets):
+            uvloop.run(run(settings, stop))
 
 
 if __name__ == "__main__":

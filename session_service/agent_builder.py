@@ -16,7 +16,7 @@ CLOSES = datetime.date(2026, 11, 30)
 EMULATOR_KEY = "sk-emulator"
 """What `make run` and docker-compose.yml set with the emulator, whose workflows never end."""
 
-_REMEDY = "set CHATKIT_MODE=self_hosted and restart; MIGRATION.md says what that takes"
+_REMEDY = "set CHATKIT_MODE=self_hosted and restart; docs/migration.md says what that takes"
 
 Today: TypeAlias = Callable[[], datetime.date]
 
@@ -34,6 +34,11 @@ def is_closed(today: datetime.date) -> bool:
 
 def days_left(today: datetime.date) -> int:
     return max(0, (CLOSES - today).days)
+
+
+def closing_timestamp() -> float:
+    """Returns when it closes, in Unix seconds, as UTC has the day begin."""
+    return datetime.datetime.combine(CLOSES, datetime.time(), datetime.UTC).timestamp()
 
 
 def announce(today: datetime.date) -> None:

@@ -17,6 +17,7 @@ from google.rpc import status_pb2
 from protos.chatkit.v1 import call_stream_service_pb2 as pb
 from protos.chatkit.v1 import call_stream_service_pb2_grpc as pb_grpc
 from protos.chatkit.v1.errors import STATUS_DETAILS_KEY
+from runtime.hops import TIMINGS_KEY
 from session_service.errors import Unavailable
 from session_service.interceptors import refuse, status_of, write
 from session_service.limits import MAX_RESPONSE_BYTES
@@ -58,6 +59,16 @@ class CallStreamServicer(pb_grpc.CallStreamServiceServicer):
         finally:
             self._streams.discard(stream)
 
+    @property
+    def calls(self) -> int:
+        """How many have no outcome yet."""
+        return sum(stream.calls for stream in self._streams)
+
+    @property
+    def unsent(self) -> int:
+        """How many outcomes wait to be written."""
+        return sum(stream.unsent for stream in self._streams)
+
     def drain(self) -> None:
         """Takes no more calls; each stream ends when it has none left."""
         self._draining = True
@@ -84,6 +95,14 @@ class _Stream:
         self._changed = asyncio.Event()
         self._changed.set()
         self._room = asyncio.Event()
+
+    @property
+    def calls(self) -> int:
+        return len(self._calls)
+
+    @property
+    def unsent(self) -> int:
+        return len(self._outcomes)
 
     def drain(self) -> None:
         self._draining, self._told = True, False
@@ -159,19 +178,27 @@ class _Stream:
         self._changed.set()
 
     async def _outcome(self, call: pb.Call) -> pb.Outcome:
+        context = _CallContext(call, self._context)
         try:
             async with asyncio.timeout(call.timeout_ms / 1000 if call.timeout_ms else None):
-                return pb.Outcome(id=call.id, response=await self._response(call))
+                response = await self._response(call, context)
+                return pb.Outcome(
+                    id=call.id, response=response, server_timing=context.server_timing
+                )
         except _Aborted as aborted:
-            return pb.Outcome(id=call.id, status=aborted.status, not_begun=aborted.before_it_began)
+            return pb.Outcome(
+                id=call.id,
+                status=aborted.status,
+                not_begun=aborted.before_it_began,
+                server_timing=context.server_timing,
+            )
         except TimeoutError:
             return _failed(call.id, grpc.StatusCode.DEADLINE_EXCEEDED)
         except Exception:  # around the interceptor, such as a response that cannot be serialized
             log.exception("defect", method=call.method)
             return _failed(call.id, grpc.StatusCode.INTERNAL)
 
-    async def _response(self, call: pb.Call) -> bytes:
-        context = _CallContext(call, self._context)
+    async def _response(self, call: pb.Call, context: "_CallContext") -> bytes:
         handler = self._handlers.get(call.method)
         if handler is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
@@ -203,6 +230,8 @@ class _CallContext:
         self._stream = stream
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
+        self.server_timing = ""
+        """What the call has taken, once it says so."""
 
     def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
         # The last of a name counts: who calls, the stream says.
@@ -214,8 +243,11 @@ class _CallContext:
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         return self._stream.auth_context()
 
-    def set_trailing_metadata(self, _: Sequence[tuple[str, str | bytes]]) -> None:
-        """Does nothing: what is in it, the request id, the caller knows."""
+    def set_trailing_metadata(self, metadata: Sequence[tuple[str, str | bytes]]) -> None:
+        """Keeps what the call has taken; the other, the request id, the caller knows."""
+        for key, value in metadata:
+            if key == TIMINGS_KEY and isinstance(value, str):
+                self.server_timing = value
 
     def time_remaining(self) -> float | None:
         if not self._call.timeout_ms:
@@ -254,8 +286,9 @@ class Handlers:
         self, service: str, handlers: Mapping[str, RpcMethodHandler]
     ) -> None:
         for method, handler in handlers.items():
-            name = f"/{service}/{method}"
-            self.by_name[name] = on_bytes(self._wrap(handler, name))
+            if not handler.response_streaming:
+                name = f"/{service}/{method}"
+                self.by_name[name] = on_bytes(self._wrap(handler, name))
 
 
 def on_bytes(handler: RpcMethodHandler) -> Handler:

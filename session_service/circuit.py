@@ -44,7 +44,9 @@ class Circuit:
 
     def __init__(self, name: str, patience_seconds: float, clock: Clock = time.monotonic) -> None:
         self.budget = RetryBudget(clock)
-        self._name = name
+        self.name = name
+        self.refused = 0
+        """Attempts, since the process began."""
         self._patience_seconds = patience_seconds
         self._clock = clock
         self._failed = 0
@@ -73,6 +75,7 @@ class Circuit:
         attempt = Attempt(self, is_retry, is_background)
         if self._opened_at is not None:
             if now < self._next_probe_at:
+                self.refused += 1
                 return None
             if not is_background:
                 self._probe = attempt
@@ -111,7 +114,7 @@ class Circuit:
             self._opened_at = now
             self._next_probe_at = now + PROBE_SECONDS
             log.warning(
-                "openai circuit opened", api=self._name, failed=self._failed, silent=self._silent
+                "openai circuit opened", api=self.name, failed=self._failed, silent=self._silent
             )
 
     def _close(self, now: float) -> None:
@@ -120,7 +123,7 @@ class Circuit:
         if self._opened_at is not None:
             seconds = round(now - self._opened_at, 1)
             self._opened_at = None
-            log.warning("openai circuit closed", api=self._name, open_seconds=seconds)
+            log.warning("openai circuit closed", api=self.name, open_seconds=seconds)
 
 
 class Attempt:
@@ -154,6 +157,8 @@ class RetryBudget:
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
+        self.retries = 0
+        """Since the process began."""
         self._clock = clock
         self._slots: deque[_Slot] = deque()
 
@@ -168,6 +173,7 @@ class RetryBudget:
         if sum(slot.retries for slot in self._slots) >= max(FREE_RETRIES, calls * RETRY_SHARE):
             return False
         slot.retries += 1
+        self.retries += 1
         return True
 
     def _now(self) -> _Slot:

@@ -40,6 +40,8 @@ class ConversationServer:
     name: str
     """Of the service, for health and reflection."""
     housekeeping: Housekeeping
+    circuits: tuple[Circuit, ...]
+    """Of the APIs that it asks."""
     _servicer: ConversationServicer
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -69,12 +71,13 @@ async def open_conversations(
         )
     )
     patience = patience_seconds(settings.chatkit_timeout_seconds)
+    files, responses = Circuit("files", patience), Circuit("responses", patience)
     attachments = Attachments(
         store.conversations,
         await stack.enter_async_context(open_attachment_files(settings.chatkit_attachments_dir)),
         Links(link_key(api_key)),
         int(settings.chatkit_attachment_max_mb * 1024 * 1024),
-        OpenAIFiles(client, Circuit("files", patience), settings.chatkit_timeout_seconds),
+        OpenAIFiles(client, files, settings.chatkit_timeout_seconds),
         allowed="file_upload" in settings.chatkit_tools,
     )
     agent = await asyncio.to_thread(
@@ -87,7 +90,7 @@ async def open_conversations(
             import_path=settings.chatkit_agent,
         ),
     )
-    models = ModelProvider(client, Circuit("responses", patience), settings.chatkit_model)
+    models = ModelProvider(client, responses, settings.chatkit_model)
     conversations = Conversations(
         sessions,
         store.conversations,
@@ -103,5 +106,6 @@ async def open_conversations(
     return ConversationServer(
         conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"].full_name,
         Housekeeping(store.conversations, attachments, settings.chatkit_retention_days),
+        (files, responses),
         ConversationServicer(conversations, attachments),
     )

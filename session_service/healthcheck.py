@@ -17,31 +17,52 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 def main() -> int:
     # From the environment alone, as in a container: it runs every few seconds, and to load all the
     # settings takes three times as long as the check.
-    listen = os.environ.get("SESSION_SERVICE_LISTEN") or "127.0.0.1:50051"
-    host, _, port = listen.rpartition(":")
-    address = (_ANY_ADDRESS.get(host, host), int(port))
-    encrypted = os.environ.get("SESSION_SERVICE_TLS_CERT")
-    mutual = os.environ.get("SESSION_SERVICE_TLS_CLIENT_CA")
+    pair = None
+    if os.environ.get("SESSION_SERVICE_TLS_CLIENT_CA"):
+        certificate, key = (os.environ[f"SESSION_SERVICE_TLS_{name}"] for name in ("CERT", "KEY"))
+        pair = Path(certificate), Path(key)
     try:
-        with _encrypted(*address, mutual is not None) if encrypted else _plain(*address) as channel:
-            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
-            reply = check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
+        is_serving = serves(
+            os.environ.get("SESSION_SERVICE_LISTEN") or "127.0.0.1:50051",
+            encrypted=bool(os.environ.get("SESSION_SERVICE_TLS_CERT")),
+            pair=pair,
+        )
     except grpc.RpcError as error:
-        if mutual and error.code() is grpc.StatusCode.UNAVAILABLE:
-            # The service's own certificate may be none that callers could have. That it speaks TLS,
-            # which it has done for us to come here, is all that can be told then.
-            return 0
         sys.exit(f"not healthy: {error.code().name}")
     except OSError as error:
         sys.exit(f"not healthy: {error}")
-    return int(reply.status != health_pb2.HealthCheckResponse.SERVING)
+    return int(not is_serving)
+
+
+def serves(
+    listen: str, *, encrypted: bool, pair: tuple[Path, Path] | None, service: str = ""
+) -> bool:
+    """Asks the service on this machine for its health.
+
+    `pair` is its own certificate and key, where it wants one of its callers. Raises OSError and
+    grpc.RpcError.
+    """
+    host, _, port = listen.rpartition(":")
+    address = (_ANY_ADDRESS.get(host, host), int(port))
+    try:
+        with _encrypted(*address, pair) if encrypted else _plain(*address) as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
+            request = health_pb2.HealthCheckRequest(service=service)
+            reply = check(request, timeout=_TIMEOUT_SECONDS)
+    except grpc.RpcError as error:
+        if pair and error.code() is grpc.StatusCode.UNAVAILABLE:
+            # The service's own certificate may be none that callers could have. That it speaks TLS,
+            # which it has done for us to come here, is all that can be told then.
+            return True
+        raise
+    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def _plain(host: str, port: int) -> grpc.Channel:
     return grpc.insecure_channel(f"{host}:{port}", _OPTIONS)
 
 
-def _encrypted(host: str, port: int, mutual: bool) -> grpc.Channel:
+def _encrypted(host: str, port: int, pair: tuple[Path, Path] | None) -> grpc.Channel:
     """Opens a channel that trusts whatever is there: we ask ourselves, and as ourselves.
 
     Raises OSError where nobody speaks TLS.
@@ -50,10 +71,9 @@ def _encrypted(host: str, port: int, mutual: bool) -> grpc.Channel:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     key = certificate = None
-    if mutual:
-        paths = [os.environ[f"SESSION_SERVICE_TLS_{name}"] for name in ("CERT", "KEY")]
-        context.load_cert_chain(*paths)
-        certificate, key = (Path(path).read_bytes() for path in paths)
+    if pair:
+        context.load_cert_chain(*pair)
+        certificate, key = (path.read_bytes() for path in pair)
     with (
         socket.create_connection((host.strip("[]"), port), _TIMEOUT_SECONDS) as connection,
         context.wrap_socket(connection) as encrypted,

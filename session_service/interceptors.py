@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -18,8 +17,10 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from protos.chatkit.v1.errors import ErrorDetails, to_status
+from runtime import hops
 from runtime import log as logs
 from runtime.admission import Admission
+from runtime.hops import TIMINGS_KEY, Hop, server_timing
 from session_service.callers import ANYBODY, Callers
 from session_service.errors import (
     InvalidArgument,
@@ -56,6 +57,8 @@ STATUS_CODES = {
 REQUEST_ID_KEY = "x-request-id"
 _CARRIER = "/chatkit.v1.CallStreamService/Carry"
 """Not a call, but what calls come on, from known callers; each is wrapped by itself."""
+_WAITING = frozenset({"WatchStats"})
+"""Calls that next to always wait for something to happen: no work that could be too much."""
 _DEFECT_MESSAGE = "Internal error; the request id finds it in the log of the session service"
 
 log = structlog.get_logger()
@@ -84,9 +87,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._admission = admission
         self._callers = callers
         self._in_flight = 0
+        self._waiting = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._limits: set[asyncio.Timeout] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls of chatkit.v1 have no outcome yet."""
+        return self._in_flight
 
     def cut(self) -> None:
         """Ends all calls in flight as UNAVAILABLE: gRPC itself would end them without a reason."""
@@ -115,14 +124,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def admits(self) -> bool:
         """Tells whether to begin one more call; else it is to be ended with `refuse`."""
-        return self._admission.admits(self._in_flight)
+        return self._admission.admits(self._in_flight - self._waiting)
 
     def wrap(self, handler: Handler, method: str) -> Handler:
         """Returns a handler that does what this one does, with what is around every call."""
         kind, build = _BUILD[handler.request_streaming, handler.response_streaming]
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return build(
-            wrap(getattr(handler, kind), method.rpartition("/")[2]),
+            wrap(getattr(handler, kind), method.removeprefix("/")),
             request_deserializer=_tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
@@ -160,7 +169,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     await responses
                     return
                 try:
+                    is_first = True
                     async for response in responses:
+                        if is_first:
+                            is_first = False
+                            await _begin_answer(context)
                         await write(context, response)
                 finally:
                     await _close(responses)
@@ -170,38 +183,48 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     @contextlib.asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """What is around every call, whatever it sends and answers."""
-        started = time.perf_counter()
         sent = dict(context.invocation_metadata() or ())
-        request_id = logs.begin_request(_proposed_request_id(sent))
-        metadata = ((REQUEST_ID_KEY, request_id),)
+        metadata = [(REQUEST_ID_KEY, logs.begin_request(_proposed_request_id(sent)))]
         outcome = "CANCELLED"
         said: dict[str, str] = {}
-        self._enter()
-        try:
-            context.set_trailing_metadata(metadata)
-            logs.caller.set(self._callers.admit(sent, context))
-            async with self._until_cut():
-                yield
-            outcome = "OK"
-            return
-        except ServiceError as error:
-            outcome = error.reason
-            status = status_of(error)
-            if error.field_violations:
-                said["problem"] = str(error)
-        except Exception:
-            log.exception("defect", method=method)
-            outcome = "INTERNAL"
-            status = to_status(
-                grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
+        status: grpc.Status | None = None
+        self._enter(_short(method))
+        attributes: dict[str, hops.Attribute] = {"rpc.system.name": "grpc", "rpc.method": method}
+        with Hop("service", method, attributes, carrier=sent) as hop:
+            try:
+                context.set_trailing_metadata(metadata)
+                logs.caller.set(self._callers.admit(sent, context))
+                async with self._until_cut():
+                    yield
+                outcome = "OK"
+            except ServiceError as error:
+                outcome = hop.error = error.reason
+                status = status_of(error)
+                if error.field_violations:
+                    said["problem"] = str(error)
+            except Exception:
+                log.exception("defect", method=_short(method))
+                outcome = hop.error = "INTERNAL"
+                status = to_status(
+                    grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
+                )
+            finally:
+                self._leave(_short(method))
+                log.info(
+                    "rpc",
+                    method=_short(method),
+                    outcome=outcome,
+                    duration_ms=round(hop.elapsed * 1000, 1),
+                    **hop.waits("upstream", "store"),
+                    **said,
+                )
+        if timings := server_timing(hop.timings, "upstream", "store"):
+            metadata.append((TIMINGS_KEY, timings))
+        context.set_trailing_metadata(metadata)
+        if status is not None:
+            await context.abort(
+                status.code, status.details, (*(status.trailing_metadata or ()), *metadata)
             )
-        finally:
-            self._leave()
-            duration_ms = round((time.perf_counter() - started) * 1000, 1)
-            log.info("rpc", method=method, outcome=outcome, duration_ms=duration_ms, **said)
-        await context.abort(
-            status.code, status.details, (*(status.trailing_metadata or ()), *metadata)
-        )
 
     @contextlib.asynccontextmanager
     async def _until_cut(self) -> AsyncIterator[None]:
@@ -218,12 +241,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise Unavailable from None
             raise
 
-    def _enter(self) -> None:
+    def _enter(self, method: str) -> None:
         self._in_flight += 1
+        self._waiting += method in _WAITING
         self._idle.clear()
 
-    def _leave(self) -> None:
+    def _leave(self, method: str) -> None:
         self._in_flight -= 1
+        self._waiting -= method in _WAITING
         if self._in_flight == 0:
             self._idle.set()
 
@@ -236,6 +261,17 @@ async def refuse(_: Any, context: Context) -> NoReturn:
     trailing = (*(status.trailing_metadata or ()), request_id)
     await context.abort(status.code, status.details, trailing)
     raise AssertionError("abort raises")
+
+
+async def _begin_answer(context: Context) -> None:
+    """Sends what the call took until there was anything to answer."""
+    hop = hops.current()
+    if hop is not None and (timings := server_timing(hop.timings, "upstream", "store")):
+        hop.event("head")
+        try:
+            await context.send_initial_metadata(((TIMINGS_KEY, timings),))
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
 
 
 async def write(context: Context, response: Any) -> None:
@@ -297,6 +333,10 @@ def status_of(error: ServiceError) -> grpc.Status:
         retry_after_seconds=error.retry_after_seconds,
     )
     return to_status(STATUS_CODES[error.reason], str(error), details)
+
+
+def _short(method: str) -> str:
+    return method.rpartition("/")[2]
 
 
 def _proposed_request_id(sent: Mapping[str, str | bytes]) -> str | None:

@@ -16,7 +16,9 @@ import aiohttp
 import orjson
 import structlog
 
+from runtime import hops
 from runtime import log as logs
+from runtime.hops import Hop
 from session_service import agent_builder
 from session_service.circuit import Circuit
 from session_service.errors import (
@@ -30,6 +32,9 @@ from session_service.openai_client import CONNECTION_ERRORS, Client, read
 from session_service.openai_errors import Answer, error_of
 from session_service.retries import AttemptFailed, ask, failed_with
 from session_service.stores.base import Mode
+
+SESSIONS = "/chatkit/sessions"
+THREADS = "/chatkit/threads"
 
 PAGE_SIZE = 100
 """The most that OpenAI gives at once."""
@@ -113,57 +118,93 @@ class ChatKitAPI:
         self, user: str, state_variables: Mapping[str, Any], deadline: float
     ) -> IssuedSession:
         """Makes a session. Raises UpstreamError."""
-        body = {
-            "user": user,
-            "workflow": {"id": self.workflow_id(), "state_variables": dict(state_variables)},
-            "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
-        }
+        body = self.session_request(user, state_variables)
         try:
-            return await self._call("POST", "/chatkit/sessions", deadline, _session_of, body=body)
+            return await self._call("POST", SESSIONS, deadline, _session_of, body=body)
         except WorkflowNotFound:
             if not self._missed_workflow:
                 self._missed_workflow = True
                 agent_builder.announce_missing_workflow(self._today())
             raise agent_builder.workflow_not_found(self._today()) from None
 
+    def session_request(self, user: str, state_variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what OpenAI is asked for. Raises WorkflowNotConfigured and InvalidAPIKey."""
+        return {
+            "user": user,
+            "workflow": {"id": self.workflow_id(), "state_variables": dict(state_variables)},
+            "chatkit_configuration": {"file_upload": {"enabled": self._file_upload}},
+        }
+
+    async def ask_once(
+        self,
+        method: str,
+        path: str,
+        deadline: float,
+        *,
+        body: object = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Returns OpenAI's answer, whatever it says: to find out how things are.
+
+        It is never tried again, and counts neither for nor against OpenAI. Raises InvalidAPIKey,
+        CONNECTION_ERRORS and TimeoutError.
+        """
+        content = None if body is None else orjson.dumps(body)
+        async with asyncio.timeout_at(deadline):
+            return await self._send(method, path, content, params)
+
     async def cancel_session(self, session_id: str, deadline: float) -> None:
         """Ends a session. Raises UpstreamError, WorkflowNotFound for one that OpenAI forgot."""
-        path = f"/chatkit/sessions/{quote(session_id, safe='')}/cancel"
-        await self._call("POST", path, deadline, lambda _: None, is_background=True)
+        template = SESSIONS + "/{session_id}/cancel"
+        await self._call(
+            "POST", template, deadline, lambda _: None, about=session_id, is_background=True
+        )
 
     async def list_threads(self, user: str, after: str | None, deadline: float) -> Page:
         """Returns the threads of a user after a cursor, newest first. Raises UpstreamError."""
         params = {"user": user, "order": "desc"}
-        return await self._list("/chatkit/threads", params, after, deadline)
+        return await self._list(THREADS, "", params, after, deadline)
 
     async def list_items(self, thread_id: str, after: str | None, deadline: float) -> Page:
         """Returns the items of a thread after a cursor, oldest first.
 
         Raises UpstreamError, WorkflowNotFound for a thread that is not there.
         """
-        path = f"/chatkit/threads/{quote(thread_id, safe='')}/items"
-        return await self._list(path, {"order": "asc"}, after, deadline)
+        template = THREADS + "/{thread_id}/items"
+        return await self._list(template, thread_id, {"order": "asc"}, after, deadline)
 
     async def _list(
-        self, path: str, params: dict[str, str], after: str | None, deadline: float
+        self,
+        template: str,
+        about: str,
+        params: dict[str, str],
+        after: str | None,
+        deadline: float,
     ) -> Page:
         params["limit"] = str(PAGE_SIZE)
         if after:
             params["after"] = after
-        return await self._call("GET", path, deadline, _page_of, params=params, is_background=True)
+        return await self._call(
+            "GET", template, deadline, _page_of, about=about, params=params, is_background=True
+        )
 
     async def _call(
         self,
         method: str,
-        path: str,
+        template: str,
         deadline: float,
         parse: Callable[[object], T],
         *,
+        about: str = "",
         body: object = None,
         params: Mapping[str, str] | None = None,
         is_background: bool = False,
     ) -> T:
-        """Returns what `parse` makes of the JSON of a success; it raises UpstreamUnavailable."""
+        """Returns what `parse` makes of the JSON of a success; it raises UpstreamUnavailable.
+
+        `about` is the id that stands in the place of the template's name, if it has one.
+        """
+        path = re.sub(r"\{\w+\}", lambda _: quote(about, safe=""), template)
         content = None if body is None else orjson.dumps(body)
 
         async def send() -> T:
@@ -185,12 +226,18 @@ class ChatKitAPI:
             except UpstreamUnavailable as error:
                 raise AttemptFailed(error) from None
 
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await ask(self._circuit, send, deadline, is_background=is_background)
-        except TimeoutError:
-            log.warning("openai did not answer in time", path=path)
-            raise UpstreamTimeout from None
+        attributes: dict[str, hops.Attribute] = {
+            "http.request.method": method,
+            "url.template": template,
+            "server.address": self._client.host,
+        }
+        with Hop("upstream", f"{method} {template}", attributes):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await ask(self._circuit, send, deadline, is_background=is_background)
+            except TimeoutError:
+                log.warning("openai did not answer in time", path=path)
+                raise UpstreamTimeout from None
 
     async def _send(
         self,
@@ -208,6 +255,8 @@ class ChatKitAPI:
             headers["Content-Type"] = "application/json"
         async with self._client.request(method, path, content, params, headers) as response:
             answer = Answer(response.status, response.headers, await read(response))
+        if (hop := hops.current()) is not None:
+            hop.attributes["http.response.status_code"] = answer.status
         problem = {} if answer.status < 400 else _problem(answer)
         (log.warning if problem else log.info)(
             "openai answered",

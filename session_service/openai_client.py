@@ -30,6 +30,7 @@ log = structlog.get_logger()
 class Client:
     """Connections to OpenAI."""
 
+    host: str
     _session: aiohttp.ClientSession
     _base_url: str
     _proxy: str | None
@@ -74,7 +75,7 @@ async def open_client(base_url: str) -> AsyncIterator[Client]:
         },
     ) as session:
         session._retry_connection = False  # or each GET is two, beyond all that `retries` limits
-        yield Client(session, base_url, _proxy_for(base_url))
+        yield Client(urlsplit(base_url).hostname or "", session, base_url, _proxy_for(base_url))
 
 
 def _proxy_for(base_url: str) -> str | None:

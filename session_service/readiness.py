@@ -25,7 +25,7 @@ class Readiness:
         self._store = store
         self._health = health
         self._names = names
-        self._ready = True
+        self.is_ready = True
 
     async def run(self) -> None:
         """Looks every five seconds, for as long as the process lives."""
@@ -36,9 +36,9 @@ class Readiness:
     async def look(self) -> None:
         """Looks once, and tells whoever watches our health what has changed."""
         ready = await self._can_store()
-        if ready == self._ready:
+        if ready == self.is_ready:
             return
-        self._ready = ready
+        self.is_ready = ready
         if ready:
             log.info("ready again")
         else:
@@ -48,8 +48,9 @@ class Readiness:
     async def tell(self) -> None:
         """Sets our health to what was seen last."""
         response = health_pb2.HealthCheckResponse
+        status = response.SERVING if self.is_ready else response.NOT_SERVING
         for name in self._names:
-            await self._health.set(name, response.SERVING if self._ready else response.NOT_SERVING)
+            await self._health.set(name, status)
 
     async def _can_store(self) -> bool:
         try:

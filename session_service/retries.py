@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import structlog
 
+from runtime import hops
 from session_service.circuit import PROBE_SECONDS, Circuit
 from session_service.errors import UpstreamUnavailable
 from session_service.openai_errors import Answer, backoff_seconds, is_retryable
@@ -91,6 +92,9 @@ async def ask(
             and circuit.budget.take()
         ):
             raise failure.error
+        hops.event(
+            "retry", number=retry + 1, wait_seconds=wait, reason=hops.reason_of(failure.error)
+        )
         await asyncio.sleep(wait)
     raise AssertionError("the loop above ends by itself")
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-import socket
+import functools
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from protos.chatkit.v1 import (
 from runtime import tls
 from runtime.admission import TARGET_SECONDS, Admission
 from runtime.event_loop import watching
+from runtime.hops import observing
+from runtime.listening import check_address
+from runtime.metrics import Exposition
 from runtime.redaction import redactor
 from runtime.transport import split_token
 from session_service.agent_builder import Today, utc_today
@@ -32,14 +36,18 @@ from session_service.callers import Callers, server_credentials
 from session_service.cancellations import Cancellations
 from session_service.circuit import Circuit, patience_seconds
 from session_service.config import Settings
+from session_service.doctor import Doctor
+from session_service.exposition import open_exposition
 from session_service.interceptors import CallInterceptor
 from session_service.issuer import Issuer
 from session_service.limits import SERVER_OPTIONS
+from session_service.metrics import ServiceMetrics
 from session_service.openai_api import ChatKitAPI
+from session_service.openai_checks import OpenAIChecks
 from session_service.openai_client import open_client
 from session_service.own_sessions import OwnSessions
 from session_service.readiness import Readiness
-from session_service.servicers import SessionServicer
+from session_service.servicers import SessionServicer, read_stats
 from session_service.sessions import Sessions
 from session_service.stores.base import CannotOpenStore, Store
 from session_service.stores.postgres import open_postgres_store
@@ -47,6 +55,7 @@ from session_service.stores.sqlite import open_sqlite_store
 from session_service.stores.sqlite_file import sqlite_remedy
 from session_service.streams import Streams
 from session_service.usage import UsageSync
+from session_service.watching import Watching
 
 if TYPE_CHECKING:
     from session_service.conversation_server import ConversationServer
@@ -64,6 +73,8 @@ _MOST_DELAY_SECONDS = 2.5 * TARGET_SECONDS
 LIVENESS = "liveness"
 """Whose health is that of the process alone: to restart it heals no database."""
 
+METRICS_REMEDY = "choose another with SESSION_SERVICE_METRICS_LISTEN, or off"
+
 _NAMES = (
     session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
     call_stream_service_pb2.DESCRIPTOR.services_by_name["CallStreamService"].full_name,
@@ -78,6 +89,8 @@ class Server:
     """A running session service."""
 
     port: int
+    metrics_port: int | None
+    """None where metrics are not served."""
     _grpc: grpc.aio.Server
     _health: health_aio.HealthServicer
     _calls: CallInterceptor
@@ -85,6 +98,7 @@ class Server:
     _sessions: Sessions
     _cancellations: Cancellations
     _streams: Streams
+    _watching: Watching[session_service_pb2.GetStatsResponse]
 
     async def drain(self) -> None:
         """Takes no more calls and finishes those that have begun, for `GRACE_SECONDS` at most."""
@@ -92,6 +106,7 @@ class Server:
         stopping = asyncio.create_task(self._grpc.stop(GRACE_SECONDS + _LAST_BYTES_SECONDS))
         await asyncio.sleep(0)  # so that it refuses new calls from here on
         self._call_streams.drain()
+        self._watching.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
                 await self._streams.drain(GRACE_SECONDS - _ENDING_SECONDS)
@@ -114,9 +129,10 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
     async with contextlib.AsyncExitStack() as stack:
         store = await _open_store(settings.database_url, stack)
         # In both modes: sessions of hosted mode are still to be cancelled and counted in the other.
+        circuit = Circuit("chatkit", patience_seconds(settings.chatkit_timeout_seconds))
         api = ChatKitAPI(
             await stack.enter_async_context(open_client(settings.openai_base_url)),
-            Circuit("chatkit", patience_seconds(settings.chatkit_timeout_seconds)),
+            circuit,
             api_key=_plain(settings.openai_api_key),
             workflow_id=settings.openai_chatkit_workflow_id,
             file_upload="file_upload" in settings.chatkit_tools,
@@ -136,10 +152,19 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         )
         health = health_aio.HealthServicer()
         admission = Admission(_MOST_DELAY_SECONDS)
-        await stack.enter_async_context(watching(admission))
+        metrics = ServiceMetrics(admission, settings.chatkit_mode)
+        stack.enter_context(observing(metrics.observe))
+        await stack.enter_async_context(watching(admission, observe_lag=metrics.observe_lag))
         calls = CallInterceptor(admission, _callers(settings))
         server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
-        servicer = SessionServicer(sessions, store, settings.chatkit_timeout_seconds)
+        watching_stats = Watching(store, functools.partial(read_stats, store))
+        servicer = SessionServicer(
+            sessions,
+            store,
+            watching_stats,
+            Doctor(settings, store, OpenAIChecks(settings, api, today)),
+            settings.chatkit_timeout_seconds,
+        )
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
         carried = Handlers(calls.wrap)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
@@ -160,13 +185,28 @@ async def serve(settings: Settings, today: Today = utc_today) -> AsyncIterator[S
         readiness = Readiness(store, health, (*names, ""))
         await readiness.tell()
         await health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        circuits = (circuit, *(conversations.circuits if conversations else ()))
+        counts = metrics.watch(store, readiness, calls, call_streams, streams, circuits)
+        exposition = Exposition(metrics.registry, settings.metrics_token, counts.refresh)
+        metrics_port = await _expose(exposition, settings, stack)
         background = [cancellations.run(), readiness.run()]
         if interval := settings.chatkit_usage_sync_seconds:
             background.append(UsageSync(store, api, interval).run())
         if conversations is not None:
             background += [streams.end_deleted(store), conversations.housekeeping.run()]
         await stack.enter_async_context(_running(background))
-        yield Server(port, server, health, calls, call_streams, sessions, cancellations, streams)
+        yield Server(
+            port,
+            metrics_port,
+            server,
+            health,
+            calls,
+            call_streams,
+            sessions,
+            cancellations,
+            streams,
+            watching_stats,
+        )
 
 
 def _issuer(settings: Settings, api: ChatKitAPI) -> Issuer:
@@ -227,7 +267,7 @@ async def _listen(
     host, _, port = address.rpartition(":")
     try:
         # gRPC writes a line of its own when it cannot, and tells us less than the system does.
-        await asyncio.to_thread(_check_address, host.strip("[]"), int(port))
+        await asyncio.to_thread(check_address, host, int(port))
         if credentials is not None:
             return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
@@ -238,20 +278,24 @@ async def _listen(
         ) from error
 
 
-def _check_address(host: str, port: int) -> None:
-    """Raises OSError where it is in use or not an address of this machine."""
-    failure: OSError | None = None
-    for family, kind, protocol, _, endpoint in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(endpoint)
-                return  # gRPC is content with one address of several, too
-            except OSError as error:
-                failure = error
-    raise failure or OSError("it has no address")
+async def _expose(
+    exposition: Exposition, settings: Settings, stack: contextlib.AsyncExitStack
+) -> int | None:
+    """Serves metrics, and returns the port. Raises CannotStart for an address that was chosen.
+
+    The default one may be in use: several services on one machine are to start all the same.
+    """
+    address = settings.session_service_metrics_listen
+    if address is None:
+        return None
+    try:
+        return await stack.enter_async_context(open_exposition(exposition, address))
+    except OSError as error:
+        if "session_service_metrics_listen" not in settings.model_fields_set:
+            return None  # and `__main__` says so
+        # asyncio's words repeat the address; of a name that leads nowhere there are no others.
+        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise CannotStart(f"cannot listen on {address}: {cause}; {METRICS_REMEDY}") from error
 
 
 async def _open_store(url: str, stack: contextlib.AsyncExitStack) -> Store:

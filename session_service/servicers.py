@@ -4,6 +4,7 @@ import asyncio
 import base64
 import math
 import re
+from collections.abc import AsyncGenerator
 from typing import TypeAlias
 
 import grpc
@@ -11,10 +12,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
+from runtime.checklist import Check
+from session_service.doctor import Doctor
 from session_service.errors import InvalidArgument
 from session_service.sessions import Sessions, Status, now_ms, status_of, time_to_work
 from session_service.statistics import AnswerTime, Breakdown, date_of, statistics
 from session_service.stores.base import Day, Session, StateVariables, Store
+from session_service.watching import Watching
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -29,15 +33,30 @@ _MODES = {
     "hosted": pb.SESSION_MODE_HOSTED,
     "self_hosted": pb.SESSION_MODE_SELF_HOSTED,
 }
+_CHECK_STATES = {
+    "passed": pb.CHECK_STATE_PASSED,
+    "failed": pb.CHECK_STATE_FAILED,
+    "warning": pb.CHECK_STATE_WARNING,
+    "skipped": pb.CHECK_STATE_SKIPPED,
+}
 _NOTHING = Breakdown()
 
 
 class SessionServicer(pb_grpc.SessionServiceServicer):
-    """The six calls of the contract."""
+    """The calls of the contract."""
 
-    def __init__(self, sessions: Sessions, store: Store, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        store: Store,
+        watching: Watching[pb.GetStatsResponse],
+        doctor: Doctor,
+        timeout_seconds: float,
+    ) -> None:
         self._sessions = sessions
         self._store = store
+        self._watching = watching
+        self._doctor = doctor
         self._timeout_seconds = timeout_seconds
 
     async def CreateSession(
@@ -79,41 +98,27 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
             None if request.all_users else request.user_id,
             request.page_size,
             _parse_page_token(request.page_token),
+            active_only=request.active_only,
+            session_id=request.session_id or None,
         )
         return pb.ListSessionsResponse(
             sessions=[_message(session) for session in page],
             next_page_token=_page_token(following),
         )
 
+    async def WatchStats(
+        self, request: pb.WatchStatsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchStatsResponse, None]:
+        with self._watching.watch(*_scope(request)) as watcher:
+            while True:
+                yield pb.WatchStatsResponse(stats=await watcher.next())
+
+    async def Diagnose(self, request: pb.DiagnoseRequest, context: Context) -> pb.DiagnoseResponse:
+        checks = await self._doctor.examine(ask_openai=request.ask_openai)
+        return pb.DiagnoseResponse(checks=map(_check, checks))
+
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
-        stats = await statistics(
-            self._store,
-            None if request.all_users else request.user_id,
-            request.days if request.HasField("days") else None,
-        )
-        totals = stats.totals
-        return pb.GetStatsResponse(
-            total_sessions=totals.sessions,
-            active_sessions=stats.active,
-            sessions_today=stats.today.sessions,
-            total_messages=totals.messages,
-            messages_today=stats.today.messages,
-            refreshes=totals.refreshes,
-            deleted_sessions=totals.deleted,
-            failures=totals.failures,
-            average_session_duration_seconds=stats.average_duration_seconds,
-            last_activity=_timestamp(totals.last_activity_ms),
-            messages_updated_at=_timestamp(totals.messages_updated_ms),
-            daily=[_daily(day, stats.by_day.get(day.day, _NOTHING)) for day in stats.daily],
-            turns=totals.turns,
-            failed_turns=totals.failed_turns,
-            input_tokens=totals.input_tokens,
-            output_tokens=totals.output_tokens,
-            estimated_turns=totals.estimated_turns,
-            tool_calls=totals.tool_calls,
-            answer_time=_answer_time(stats.total.answer_time),
-            failures_by_reason=stats.total.failures,
-        )
+        return await read_stats(self._store, *_scope(request))
 
     def _deadline(self, context: Context) -> float:
         """Returns our limit or the caller's, whichever is first, in event loop time."""
@@ -121,6 +126,42 @@ class SessionServicer(pb_grpc.SessionServiceServicer):
         seconds = min(self._timeout_seconds, math.inf if remaining is None else remaining)
         # A little early, so that the caller hears the reason and not just that it is too late.
         return asyncio.get_running_loop().time() + time_to_work(seconds)
+
+
+async def read_stats(store: Store, user_id: str | None, days: int | None) -> pb.GetStatsResponse:
+    """Returns the statistics of a user or of everybody (None). Raises what `statistics` raises."""
+    stats = await statistics(store, user_id, days)
+    totals = stats.totals
+    return pb.GetStatsResponse(
+        total_sessions=totals.sessions,
+        active_sessions=stats.active,
+        sessions_today=stats.today.sessions,
+        total_messages=totals.messages,
+        messages_today=stats.today.messages,
+        refreshes=totals.refreshes,
+        deleted_sessions=totals.deleted,
+        failures=totals.failures,
+        average_session_duration_seconds=stats.average_duration_seconds,
+        last_activity=_timestamp(totals.last_activity_ms),
+        messages_updated_at=_timestamp(totals.messages_updated_ms),
+        daily=[_daily(day, stats.by_day.get(day.day, _NOTHING)) for day in stats.daily],
+        turns=totals.turns,
+        failed_turns=totals.failed_turns,
+        input_tokens=totals.input_tokens,
+        output_tokens=totals.output_tokens,
+        estimated_turns=totals.estimated_turns,
+        tool_calls=totals.tool_calls,
+        answer_time=_answer_time(stats.total.answer_time),
+        failures_by_reason=stats.total.failures,
+    )
+
+
+def _scope(request: pb.GetStatsRequest | pb.WatchStatsRequest) -> tuple[str | None, int | None]:
+    """Returns whose statistics are asked for, None for everybody's, and of how many days."""
+    return (
+        None if request.all_users else request.user_id,
+        request.days if request.HasField("days") else None,
+    )
 
 
 def _message(session: Session) -> pb.Session:
@@ -159,6 +200,15 @@ def _answer_time(time: AnswerTime | None) -> pb.AnswerTime | None:
     if time is None:
         return None
     return pb.AnswerTime(p50_seconds=time.p50_seconds, p95_seconds=time.p95_seconds)
+
+
+def _check(check: Check) -> pb.Check:
+    return pb.Check(
+        name=check.name,
+        state=_CHECK_STATES[check.state],
+        cause=check.cause,
+        details=check.details,
+    )
 
 
 def _timestamp(at_ms: int | None) -> Timestamp | None:

@@ -179,18 +179,31 @@ class Sessions:
         return session
 
     async def list(
-        self, user_id: str | None, page_size: int, before: tuple[int, str] | None
+        self,
+        user_id: str | None,
+        page_size: int,
+        before: tuple[int, str] | None,
+        *,
+        active_only: bool = False,
+        session_id: str | None = None,
     ) -> tuple[Sequence[Session], tuple[int, str] | None]:
         """Returns a page of a user's or of everybody's (None) sessions, and where the next begins.
 
-        `page_size` is 1 to 1000, 0 means 100.
+        `page_size` is 1 to 1000, 0 means 100. With `session_id` there is that one at most.
         """
         if user_id is not None:
             check_id("user_id", user_id)
         if not 0 <= page_size <= MAX_PAGE_SIZE:
             raise InvalidArgument("page_size", f"must be 1 to {MAX_PAGE_SIZE}, or 0")
+        at_ms = now_ms()
+        if session_id is not None:
+            check_id("session_id", session_id)
+            session = await self._store.get(session_id, user_id)
+            if session is None or (active_only and status_of(session, at_ms) != Status.ACTIVE):
+                return (), None
+            return (session,), None
         size = page_size or DEFAULT_PAGE_SIZE
-        found = await self._store.list(user_id, size + 1, before)
+        found = await self._store.list(user_id, size + 1, before, at_ms if active_only else None)
         page = found[:size]
         more = len(found) > size
         return page, (page[-1].created_ms, page[-1].id) if more else None

@@ -153,6 +153,11 @@ class Streams:
         self.deletions = 0
         """How many were heard of: what was read before the last one may have been deleted."""
 
+    @property
+    def running_now(self) -> int:
+        """How many are being written."""
+        return len(self._running)
+
     @contextlib.contextmanager
     def running(self, owner: Owner, stream: Stream) -> Iterator[None]:
         """Lets the others here reach the stream, within the block. Raises Unavailable."""

@@ -81,6 +81,7 @@ Upload: TypeAlias = Callable[
 Read: TypeAlias = Callable[
     [pb_chat.ReadAttachmentRequest, Context], AsyncIterator[pb_chat.ReadAttachmentResponse]
 ]
+Watch: TypeAlias = Callable[[pb.WatchStatsRequest, Context], AsyncIterator[pb.WatchStatsResponse]]
 Answer: TypeAlias = Message | bytes | grpc.Status | Callable[[Context], Awaitable[Message]]
 
 
@@ -169,6 +170,8 @@ class FakeService:
     host: str = "127.0.0.1"
     conversations: FakeConversations | None = None
     """None is what a service in hosted mode has."""
+    watch: Watch | None = None
+    """What WatchStats does; UNIMPLEMENTED where it is not set."""
     health: health_aio.HealthServicer = field(default_factory=health_aio.HealthServicer)
 
     def __post_init__(self) -> None:
@@ -179,6 +182,7 @@ class FakeService:
             "GetSession": pb.GetSessionResponse(session=session),
             "DeleteSession": pb.DeleteSessionResponse(session=session),
             "GetStats": pb.GetStatsResponse(),
+            "ListSessions": pb.ListSessionsResponse(),
             **self.answers,
         }
 
@@ -202,13 +206,28 @@ class FakeService:
             response_serializer=serialize,
         )
 
+    async def _watch_stats(self, request: Any, context: Context) -> AsyncIterator[bytes]:
+        metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
+        self.calls.append(Call("WatchStats", request, metadata, context.time_remaining() or 0))
+        async for response in (self.watch or _unimplemented)(request, context):
+            yield response.SerializeToString()
+
     @contextlib.asynccontextmanager
     async def serve(self, identity: Identity | None = None) -> AsyncIterator["FakeService"]:
         """Serves on a free port, or on the one from before; with an identity, over TLS."""
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         handlers = {name: self.handler(name) for name in self.answers}
+        streams: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "WatchStats": grpc.unary_stream_rpc_method_handler(
+                self._watch_stats, request_deserializer=pb.WatchStatsRequest.FromString
+            )
+        }
         server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler("chatkit.v1.SessionService", handlers)]
+            [
+                grpc.method_handlers_generic_handler(
+                    "chatkit.v1.SessionService", {**handlers, **streams}
+                )
+            ]
         )
         carried = {
             f"/chatkit.v1.SessionService/{name}": on_bytes(handler)
@@ -250,6 +269,7 @@ def gateway_settings(**values: Any) -> Settings:
         "cors_allow_origins": (ORIGIN,),
         "chatkit_timeout_seconds": 30,
         "gateway_public_url": None,
+        "metrics_token": None,
         **values,
     }
     return Settings(**given)

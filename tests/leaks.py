@@ -32,7 +32,7 @@ _SECRET = re.compile(
 )
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 """Larger files are attachments of tests of their size."""
-_SHOWN_ON_PURPOSE = re.compile(r"\s+(?:Token |curl |SECRET=\$\(curl )")
+_SHOWN_ON_PURPOSE = re.compile(r"\s+(?:Console |Token |curl |SECRET=\$\(curl )")
 """By `make run`, to whoever tries this out, and not by any process that serves."""
 
 _printed: list[str] = []

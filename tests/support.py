@@ -126,6 +126,7 @@ def settings_for(directory: Path, openai_base_url: str, **others: Any) -> Settin
         "openai_chatkit_workflow_id": "wf_test",
         "openai_base_url": openai_base_url,
         "session_service_listen": "127.0.0.1:0",
+        "session_service_metrics_listen": None,
         "database_url": f"sqlite:///{directory}/chatkit.db",
         "chatkit_sessions_per_minute": 0,
         "chatkit_usage_sync_seconds": 0,

@@ -177,7 +177,7 @@ def _upload_to_link(say: Say) -> JSON:
 
 
 def _read(say: Say) -> JSON:
-    headers = ("X-Request-Id", "Content-Disposition")
+    headers = ("X-Request-Id", "Content-Disposition", "Server-Timing")
     return {
         "operationId": "readAttachment",
         "tags": ["chat"],

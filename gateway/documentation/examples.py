@@ -2,6 +2,8 @@
 
 from typing import Any, TypeAlias
 
+from runtime.checklist_remedies import EXPLANATIONS
+
 JSON: TypeAlias = dict[str, Any]
 
 SESSION_ID = "cksess_68f1c0a2b7d48190a1b2c3d4"
@@ -63,6 +65,12 @@ SESSION: JSON = {
     "refreshed_to": REFRESHED["session_id"],
 }
 
+PAGE_TOKEN = "MTc5NTMzODAwMDAwMCBja3Nlc3NfNjhmMWMwYTJiN2Q0ODE5MGExYjJjM2Q0"
+
+SESSIONS: JSON = {"sessions": [SESSION], "nextPageToken": PAGE_TOKEN}
+
+ME: JSON = {"userId": "7", "administrator": False, "expiresAt": _CREATED_AT + 3600}
+
 DELETED: JSON = {"id": SESSION_ID, "status": "deleted"}
 
 STATS: JSON = {
@@ -117,6 +125,18 @@ STATS: JSON = {
     ],
 }
 
+WATCHED = """\
+event: stats
+data: {"totalSessions":42,"totalMessages":318,"activeSessions":1,"sessionsToday":2}
+
+: still here
+
+event: error
+data: {"success":false,"error":"Tu sesión en el dashboard ha caducado.","code":"UNAUTHENTICATED"}
+
+"""
+"""Of a stream of statistics, with a little of what each event says."""
+
 _NOTHING: JSON = {"answerTime": None, "failuresByReason": {}}
 
 NEW_STATS: JSON = {
@@ -127,6 +147,26 @@ NEW_STATS: JSON = {
     "daily": [{**dict.fromkeys(day, 0), **_NOTHING, "date": day["date"]} for day in STATS["daily"]],
 }
 """Of a user with whom nothing has happened yet."""
+
+_FAILED_CHECK: JSON = {
+    "name": "openai.key",
+    "state": "failed",
+    "title": "Clave de OpenAI",
+}
+
+NAMED_CHECKS: JSON = {"mode": "hosted", "state": "failed", "checks": [_FAILED_CHECK]}
+
+CHECKS: JSON = {
+    **NAMED_CHECKS,
+    "checks": [
+        {
+            **_FAILED_CHECK,
+            "cause": "malformed",
+            "remedy": EXPLANATIONS["openai.key.malformed"].es,
+            "details": {},
+        }
+    ],
+}
 
 CHAT_REQUEST: JSON = {
     "type": "threads.create",

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.documentation.chat import chat_paths
+from gateway.documentation.console import console_paths
 from gateway.documentation.examples import (
     ATTACHMENT_ID,
     JSON,
@@ -51,6 +52,7 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
         failures = {str(status): response(*keys) for status, keys in _by_status(error_keys).items()}
         return specific | {"responses": specific["responses"] | failures}
 
+    every_path = paths(say, errors) | chat_paths(say) | console_paths(say)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,7 +76,7 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
             path: {
                 method: operation(specific, keys) for method, (specific, keys) in operations.items()
             }
-            for path, operations in (paths(say, errors) | chat_paths(say)).items()
+            for path, operations in every_path.items()
         },
         "components": {
             "schemas": schemas(say),
@@ -91,6 +93,14 @@ def openapi_document(descriptions: Language = "en", errors: Language = "es") -> 
                         " It must have `exp` and name the user in `userId`, else in `sub`.",
                         "El JSON Web Token del propio dashboard (HS256, o RS256 y ES256 por JWKS)."
                         " Debe llevar `exp` y el usuario en `userId` o, si falta, en `sub`.",
+                    ),
+                },
+                "metricsToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": say(
+                        "What the setting `METRICS_TOKEN` says.",
+                        "Lo que dice el ajuste `METRICS_TOKEN`.",
                     ),
                 },
                 "clientSecret": {
@@ -172,6 +182,8 @@ def _error_response(keys: Sequence[str], descriptions: Language, errors: Languag
 def _error_headers(codes: Sequence[str]) -> Iterator[str]:
     yield "X-Request-Id"
     yield "Content-Language"
+    if ALL_STATUS_CODES[codes[0]] != 404:  # they share a status; see `middleware`
+        yield "Server-Timing"
     if "UNAUTHENTICATED" in codes:
         yield "WWW-Authenticate"
     if "METHOD_NOT_ALLOWED" in codes:
@@ -293,6 +305,18 @@ def _headers(say: Say) -> JSON:
             "required": True,
             "schema": {"enum": ["es", "en"]},
             "example": "es",
+        },
+        "Server-Timing": {
+            "description": say(
+                "What the answer's head has waited for, in milliseconds, where a call was made:"
+                " `gateway` all in all, `rpc` the session service, and within it `upstream` OpenAI"
+                " and `store` the database. Browsers show it beside the request.",
+                "Qué ha esperado la cabecera de la respuesta, en milisegundos, si hubo una llamada:"
+                " `gateway` en total, `rpc` el servicio de sesiones y, dentro de él, `upstream`"
+                " OpenAI y `store` la base de datos. Los navegadores lo muestran con la petición.",
+            ),
+            "schema": {"type": "string"},
+            "example": "gateway;dur=12.5, rpc;dur=11.0, upstream;dur=5.7, store;dur=1.8",
         },
         "Content-Disposition": {
             "description": say("The name of a file.", "El nombre de un archivo."),

@@ -6,9 +6,10 @@ from gateway.documentation import examples
 from gateway.documentation.examples import JSON
 from gateway.documentation.schemas import Say, ref, success
 from gateway.texts import Language, session_deleted
+from runtime.metrics import METRICS_PATH
 
 # The errors of a route are keys of TEXTS; a `*` stands for every variant of a reason.
-_CALL_ERRORS = ("UNAUTHENTICATED", "INTERNAL", "UPSTREAM_TIMEOUT", "UNAVAILABLE.*")
+CALL_ERRORS = ("UNAUTHENTICATED", "INTERNAL", "UPSTREAM_TIMEOUT", "UNAVAILABLE.*")
 _BODY_ERRORS = (
     "INVALID_ARGUMENT.body",
     "INVALID_ARGUMENT.userId",
@@ -17,7 +18,7 @@ _BODY_ERRORS = (
     "UNSUPPORTED_MEDIA_TYPE",
 )
 _ISSUE_ERRORS = (
-    *_CALL_ERRORS,
+    *CALL_ERRORS,
     *_BODY_ERRORS,
     "RATE_LIMITED",
     "WORKFLOW_NOT_CONFIGURED.*",
@@ -29,17 +30,22 @@ _ISSUE_ERRORS = (
     "UPSTREAM_UNAVAILABLE.*",
 )
 _SESSION_ERRORS = (
-    *_CALL_ERRORS,
+    *CALL_ERRORS,
     "INVALID_ARGUMENT.sessionId",
+    "INVALID_ARGUMENT.userId",
+    "PERMISSION_DENIED",
     "SESSION_NOT_FOUND",
     "NOT_FOUND",  # an id with a slash in it names another path
 )
-_STATS_ERRORS = (
-    *_CALL_ERRORS,
+STATS_ERRORS = (
+    *CALL_ERRORS,
     "INVALID_ARGUMENT.days",
     "INVALID_ARGUMENT.userId",
     "PERMISSION_DENIED",
 )
+
+# That the session service is not there is what the checks say.
+_CHECK_ERRORS = ("UNAUTHENTICATED", "INTERNAL", "UNAVAILABLE.keys", "UNAVAILABLE.overload")
 
 
 def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Sequence[str]]]]:
@@ -61,9 +67,14 @@ def paths(say: Say, language: Language) -> dict[str, dict[str, tuple[JSON, Seque
             "get": (_get(say), _SESSION_ERRORS),
             "delete": (_delete(say, language), _SESSION_ERRORS),
         },
-        "/api/chatkit/stats": {"get": (_stats(say), _STATS_ERRORS)},
+        "/api/chatkit/stats": {"get": (_stats(say), STATS_ERRORS)},
+        "/api/chatkit/checks": {
+            "get": (_checks(say), _CHECK_ERRORS),
+            "post": (_checks_with_openai(say), (*_CHECK_ERRORS, "PERMISSION_DENIED.checks")),
+        },
         "/healthz": {"get": (_health(say), ())},
         "/readyz": {"get": (_ready(say), ("UNAVAILABLE",))},
+        METRICS_PATH: {"get": (_metrics(say), ("PERMISSION_DENIED.metrics",))},
         "/chatkit-client.js": {"get": (_client_script(say), ("UNAVAILABLE",))},
         "/chatkit-client.d.ts": {"get": (_client_types(say), ())},
         "/openapi.json": {"get": (_openapi_json(say), ())},
@@ -146,11 +157,11 @@ def _get(say: Say) -> JSON:
         "summary": say("Read a session", "Consultar una sesión"),
         "description": say(
             "Returns one of your sessions, never its secret. Another user's session is a 404, for"
-            " an administrator too.",
+            " an administrator too, who names the user in `userId`.",
             "Devuelve una de tus sesiones, nunca su secreto. La sesión de otro usuario es un 404,"
-            " también para un administrador.",
+            " también para un administrador, que indica el usuario en `userId`.",
         ),
-        "parameters": [ref("SessionId", "parameters"), *common_parameters()],
+        "parameters": [ref("SessionId", "parameters"), _acting_for(say), *common_parameters()],
         "responses": ok(
             say("The session.", "La sesión."),
             success(ref("Session")),
@@ -171,7 +182,7 @@ def _delete(say: Say, language: Language) -> JSON:
             "Termina una de tus sesiones con todas las que se renovaron de ella o a ella. Es"
             " idempotente. La cancelación en OpenAI sigue en segundo plano si hace falta.",
         ),
-        "parameters": [ref("SessionId", "parameters"), *common_parameters()],
+        "parameters": [ref("SessionId", "parameters"), _acting_for(say), *common_parameters()],
         "responses": ok(
             say("It is deleted.", "Está eliminada."),
             success(ref("DeletedSession"), message={"type": "string"}),
@@ -192,25 +203,7 @@ def _stats(say: Say) -> JSON:
             " usuario que indique `userId`. `days` solo afecta a `daily`.",
         ),
         "parameters": [
-            {
-                "name": "userId",
-                "in": "query",
-                "description": say(
-                    "Whose statistics; empty is the same as absent. Another user's are for"
-                    " administrators.",
-                    "De quién son las estadísticas; vacío equivale a no indicarlo. Las de otro"
-                    " usuario son para administradores.",
-                ),
-                "schema": {"type": "string", "maxLength": 256, "pattern": "^[ -~]*$"},
-                "example": "7",
-            },
-            {
-                "name": "days",
-                "in": "query",
-                "description": say("How many days `daily` has.", "Cuántos días tiene `daily`."),
-                "schema": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30},
-                "example": 2,
-            },
+            *whose_days(say),
             *common_parameters(),
         ],
         "responses": ok(
@@ -220,6 +213,46 @@ def _stats(say: Say) -> JSON:
             new={"success": True, "data": examples.NEW_STATS},
         ),
     }
+
+
+def _checks(say: Say) -> JSON:
+    return {
+        "operationId": "getChecks",
+        "tags": ["operations"],
+        "summary": say("Checklist", "Lista de comprobaciones"),
+        "description": say(
+            "Tells whether everything is in order, without asking anybody outside. Everybody gets"
+            " names and states, administrators also causes, remedies and details.",
+            "Dice si todo está en orden, sin preguntar a nadie de fuera. Todos ven nombres y"
+            " estados; los administradores, también causas, remedios y detalles.",
+        ),
+        "parameters": common_parameters(),
+        "responses": _checklist(say, administrator=examples.CHECKS, user=examples.NAMED_CHECKS),
+    }
+
+
+def _checks_with_openai(say: Say) -> JSON:
+    return {
+        "operationId": "makeChecks",
+        "tags": ["operations"],
+        "summary": say("Checklist, OpenAI included", "Lista de comprobaciones, con OpenAI"),
+        "description": say(
+            "For administrators: also asks OpenAI, in hosted mode for a session that is cancelled"
+            " at once. Who asks within ten seconds gets the same answer.",
+            "Para administradores: pregunta también a OpenAI; en modo hosted, por una sesión que se"
+            " cancela enseguida. Quien pregunte en los diez segundos siguientes recibe lo mismo.",
+        ),
+        "parameters": common_parameters(),
+        "responses": _checklist(say, administrator=examples.CHECKS),
+    }
+
+
+def _checklist(say: Say, **bodies: JSON) -> JSON:
+    return ok(
+        say("The checks.", "Las comprobaciones."),
+        success(ref("Checks")),
+        **{name: {"success": True, "data": body} for name, body in bodies.items()},
+    )
 
 
 def _health(say: Say) -> JSON:
@@ -270,7 +303,7 @@ def _operational(name: str, summary: str, description: str, status: str, say: Sa
 
 
 def _client_script(say: Say) -> JSON:
-    return _client_file(
+    return client_file(
         "getClientScript",
         say("Module for the dashboard", "Módulo para el dashboard"),
         say(
@@ -285,7 +318,7 @@ def _client_script(say: Say) -> JSON:
 
 
 def _client_types(say: Say) -> JSON:
-    return _client_file(
+    return client_file(
         "getClientTypes",
         say("Its types", "Sus tipos"),
         say("The module's types for TypeScript.", "Los tipos del módulo para TypeScript."),
@@ -294,7 +327,31 @@ def _client_types(say: Say) -> JSON:
     )
 
 
-def _client_file(name: str, summary: str, description: str, media_type: str, say: Say) -> JSON:
+def _metrics(say: Say) -> JSON:
+    exposition = {"schema": {"type": "string"}}
+    return {
+        "operationId": "getMetrics",
+        "tags": ["operations"],
+        "summary": say("Metrics", "Métricas"),
+        "description": say(
+            "What Prometheus reads, in its text format or in OpenMetrics. Without `METRICS_TOKEN`"
+            " it is there for the gateway's own machine alone.",
+            "Lo que lee Prometheus, en su formato de texto o en OpenMetrics. Sin `METRICS_TOKEN`"
+            " solo está para la propia máquina del gateway.",
+        ),
+        "security": [{}, {"metricsToken": []}],
+        "parameters": common_parameters(),
+        "responses": {
+            "200": {
+                "description": say("The metrics.", "Las métricas."),
+                "headers": {"X-Request-Id": ref("X-Request-Id", "headers")},
+                "content": {"text/plain": exposition, "application/openmetrics-text": exposition},
+            }
+        },
+    }
+
+
+def client_file(name: str, summary: str, description: str, media_type: str, say: Say) -> JSON:
     return {
         "operationId": name,
         "tags": ["operations"],
@@ -363,6 +420,49 @@ def _docs(say: Say) -> JSON:
     }
 
 
+def whose_days(say: Say) -> list[JSON]:
+    return [
+        whose(say),
+        {
+            "name": "days",
+            "in": "query",
+            "description": say("How many days `daily` has.", "Cuántos días tiene `daily`."),
+            "schema": {"type": "integer", "minimum": 1, "maximum": 366, "default": 30},
+            "example": 2,
+        },
+    ]
+
+
+def whose(say: Say) -> JSON:
+    return _user(
+        say(
+            "Whose; empty is the same as absent. Another user's are for administrators, whose own"
+            " are everybody's.",
+            "De quién; vacío equivale a no indicarlo. Lo de otro usuario es para administradores,"
+            " que sin él ven lo de todos.",
+        )
+    )
+
+
+def _acting_for(say: Say) -> JSON:
+    return _user(
+        say(
+            "The user for whom an administrator acts; empty is the same as absent.",
+            "El usuario por el que actúa un administrador; vacío equivale a no indicarlo.",
+        )
+    )
+
+
+def _user(description: str) -> JSON:
+    return {
+        "name": "userId",
+        "in": "query",
+        "description": description,
+        "schema": {"type": "string", "maxLength": 256, "pattern": "^[ -~]*$"},
+        "example": "7",
+    }
+
+
 def common_parameters() -> list[JSON]:
     """Returns what every operation takes."""
     return [ref("X-Request-Id", "parameters"), ref("Accept-Language", "parameters")]
@@ -406,7 +506,7 @@ def ok(description: str, schema: JSON, links: JSON | None = None, **bodies: JSON
     return {
         "200": {
             "description": description,
-            "headers": {"X-Request-Id": ref("X-Request-Id", "headers")},
+            "headers": {name: ref(name, "headers") for name in ("X-Request-Id", "Server-Timing")},
             "content": {"application/json": content},
             **({"links": links} if links else {}),
         }

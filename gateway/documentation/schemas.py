@@ -27,8 +27,43 @@ def schemas(say: Say) -> JSON:
                 },
             }
         ),
+        "Sessions": _object(
+            {
+                "sessions": {
+                    "type": "array",
+                    "description": say("Newest first.", "Primero la más nueva."),
+                    "items": ref("Session"),
+                },
+                "nextPageToken": {
+                    "type": ["string", "null"],
+                    "description": say(
+                        "What to send as `pageToken` for the next page; null on the last.",
+                        "Lo que se envía como `pageToken` para la página siguiente; null en la"
+                        " última.",
+                    ),
+                },
+            }
+        ),
+        "Me": _object(
+            {
+                "userId": {
+                    "type": "string",
+                    "description": say("The user.", "El usuario."),
+                },
+                "administrator": {
+                    "type": "boolean",
+                    "description": say(
+                        "Whether they may act for others.", "Si puede actuar por otros."
+                    ),
+                },
+                "expiresAt": _unix_seconds(
+                    say("When the token expires", "Cuándo caduca el token"), say
+                ),
+            }
+        ),
         "Stats": _stats(say),
         "DailyStats": _daily(say),
+        "Checks": _checks(say),
         "ChatRequest": _chat_request(say),
         "Attachment": _attachment(say),
         "Error": _error(say),
@@ -348,6 +383,65 @@ def _distributions() -> JSON:
         },
         "failuresByReason": {"type": "object", "additionalProperties": _count()},
     }
+
+
+def _checks(say: Say) -> JSON:
+    mode: JSON = {
+        "type": ["string", "null"],
+        "description": say(
+            "That of the session service, `hosted` or `self_hosted`; null where it does not"
+            " answer.",
+            "El del servicio de sesiones, `hosted` o `self_hosted`; null si no responde.",
+        ),
+    }
+    state: JSON = {
+        "enum": ["passed", "warning", "failed"],
+        "description": say("The worst of all.", "El peor de todos."),
+    }
+    return _object(
+        {
+            "mode": mode,
+            "state": state,
+            "checks": {
+                "type": "array",
+                "items": _check(say),
+                "description": say(
+                    "In the order in which they are to be mended.",
+                    "En el orden en que conviene arreglarlas.",
+                ),
+            },
+        }
+    )
+
+
+def _check(say: Say) -> JSON:
+    def text(english: str, spanish: str) -> JSON:
+        return {"type": "string", "description": say(english, spanish)}
+
+    return _object(
+        {
+            "name": text("Such as `openai.key`.", "Como `openai.key`."),
+            "state": {
+                "enum": ["passed", "warning", "failed", "skipped"],
+                "description": say(
+                    "`skipped` is what could not be checked, or was not asked for.",
+                    "`skipped` es lo que no se pudo comprobar o no se pidió.",
+                ),
+            },
+            "title": text("What is checked, for a person.", "Qué se comprueba, para una persona."),
+            "cause": text("Why, for a program; or empty.", "Por qué, para un programa; o vacío."),
+            "remedy": text("What to do, for a person.", "Qué hacer, para una persona."),
+            "details": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": say(
+                    "What the remedy names, such as an address.",
+                    "Lo que el remedio nombra, como una dirección.",
+                ),
+            },
+        },
+        optional=frozenset(("cause", "remedy", "details")),
+    )
 
 
 def _chat_request(say: Say) -> JSON:

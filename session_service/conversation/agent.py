@@ -12,8 +12,9 @@ import agents
 import openai
 from agents.models.openai_responses import OpenAIResponsesModel
 
+from runtime.hops import Attribute, Hop
 from session_service.circuit import Circuit
-from session_service.conversation.openai_failures import attempt_failures
+from session_service.conversation.openai_failures import asking, attempt_failures
 from session_service.retries import ask
 
 
@@ -56,14 +57,35 @@ class Model(OpenAIResponsesModel):
         may_be_slow = not kwargs.get("stream")
         return await ask(self._circuit, send, deadline.get(), may_be_slow=may_be_slow)
 
+    async def get_response(self, *args: Any, **kwargs: Any) -> agents.ModelResponse:
+        with self._asking():
+            return await super().get_response(*args, **kwargs)
+
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Ends with the last event, though the connection may stay open after it."""
-        events: Any = super().stream_response(*args, **kwargs)
-        async with contextlib.aclosing(events):
-            async for event in events:
-                yield event
-                if event.type == "response.completed":
-                    return
+        with self._asking() as hop:
+            events: Any = super().stream_response(*args, **kwargs)
+            is_first = True
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    if is_first:
+                        is_first = False
+                        hop.event("first event")
+                    if event.type == "response.completed" and (usage := event.response.usage):
+                        hop.attributes["gen_ai.usage.input_tokens"] = usage.input_tokens
+                        hop.attributes["gen_ai.usage.output_tokens"] = usage.output_tokens
+                    yield event
+                    if event.type == "response.completed":
+                        return
+
+    def _asking(self) -> contextlib.AbstractContextManager[Hop]:
+        attributes: dict[str, Attribute] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": str(self.model),
+            "server.address": self._client.base_url.host,
+        }
+        return asking(f"chat {self.model}", attributes)
 
 
 class ModelProvider(agents.ModelProvider):

@@ -9,6 +9,7 @@ import httpx2
 import openai
 from agents.exceptions import ModelTimeoutError, ToolTimeoutError
 
+from runtime.hops import Attribute, Hop
 from session_service.errors import (
     ServiceError,
     UpstreamError,
@@ -61,6 +62,21 @@ def failure_of(error: Exception) -> ServiceError | None:
     # The Agents SDK has exceptions of its own around some: of what an agent ran as a tool, say.
     cause = error.__cause__
     return failure_of(cause) if isinstance(cause, Exception) else None
+
+
+@contextlib.contextmanager
+def asking(operation: str, attributes: dict[str, Attribute]) -> Iterator[Hop]:
+    """Makes a hop of the block, which fails for our reason where it does so with their exception.
+
+    `attributes` are those of OpenTelemetry's conventions for what is asked.
+    """
+    with Hop("upstream", operation, attributes) as hop:
+        try:
+            yield hop
+        except Exception as error:
+            if failure := failure_of(error):
+                hop.error = failure.reason
+            raise
 
 
 @contextlib.contextmanager

@@ -11,8 +11,10 @@ import openai
 import structlog
 
 from runtime import log as logs
+from runtime.hops import Attribute
 from session_service.circuit import Circuit
 from session_service.conversation.openai_failures import (
+    asking,
     attempt_failures,
     failure_of,
     problem_of,
@@ -62,9 +64,10 @@ class OpenAIFiles:
         with file:
             try:
                 # Nothing is heard until the file is sent, which may take a while.
-                return await ask(
-                    self._circuit, send, _within(self._timeout_seconds), may_be_slow=True
-                )
+                with asking("POST /files", self._attributes("POST", "/files")):
+                    return await ask(
+                        self._circuit, send, _within(self._timeout_seconds), may_be_slow=True
+                    )
             except openai.OpenAIError as error:
                 failure = failure_of(error)
                 assert failure is not None  # which it is for none of the SDK's own
@@ -85,12 +88,17 @@ class OpenAIFiles:
                 await client.files.delete(file_id, extra_headers=_headers())
 
         try:
-            await ask(self._circuit, send, _within(self._delete_seconds), is_background=True)
+            with asking("DELETE /files/{file_id}", self._attributes("DELETE", "/files/{file_id}")):
+                await ask(self._circuit, send, _within(self._delete_seconds), is_background=True)
         except openai.NotFoundError:
             pass  # OpenAI has forgotten it
         except (openai.OpenAIError, UpstreamUnavailable, ValueError) as error:
             # The first are OpenAI's, the second is the circuit's, the last: not an id at all.
             log.warning("a file stays at openai", file_id=file_id, **problem_of(error))
+
+    def _attributes(self, method: str, template: str) -> dict[str, Attribute]:
+        host = self._client.base_url.host
+        return {"http.request.method": method, "url.template": template, "server.address": host}
 
 
 def _within(seconds: float) -> float:

@@ -4,9 +4,10 @@
     OPENAI_BASE_URL=http://127.0.0.1:8090/v1
 
 It emulates, strictly, what a server asks of https://api.openai.com/v1: `chatkit/sessions` (create,
-cancel), `chatkit/threads` (list, retrieve, delete, list items), `responses` (create) and `files`
-(create, list, retrieve, delete). Whatever the API does not document is refused: unknown paths,
-fields and query parameters, wrong types, a missing beta header, files that were never uploaded.
+cancel), `chatkit/threads` (list, retrieve, delete, list items), `responses` (create), `files`
+(create, list, retrieve, delete) and `models` (retrieve). Whatever the API does not document is
+refused: unknown paths, fields and query parameters, wrong types, a missing beta header, files that
+were never uploaded.
 
 It does not emulate the browser's side: no workflow runs, client secrets open nothing. There is no
 model either: `responses` says what it is told, in Spanish, one word a delta. Nothing is billed, no
@@ -40,7 +41,8 @@ The control API is JSON without authentication, under `/_emulator`:
                                 operation happen in the order they were added.
              operation          sessions.create, sessions.cancel, threads.list, threads.retrieve,
                                 threads.delete, threads.items, responses.create, files.create,
-                                files.list, files.retrieve, files.delete, or * (default)
+                                files.list, files.retrieve, files.delete, models.retrieve, or *
+                                (default)
              times              how many requests; default 1, null until cleared
              delay_seconds      wait so long first, with any kind but drip
              kind  status       (default) answer `status` (default 500) with `headers` and `body`,

@@ -23,6 +23,7 @@ from session_service.openai_emulator.failures import (
 )
 from session_service.openai_emulator.files import MAX_BYTES as MAX_FILE_BYTES
 from session_service.openai_emulator.files import FileListQuery, Files
+from session_service.openai_emulator.models import retrieve_model
 from session_service.openai_emulator.responses import Responses
 from session_service.openai_emulator.routes import ERROR_HANDLERS, route, stream_route
 
@@ -67,6 +68,7 @@ def _operations(chatkit: ChatKit, files: Files, responses: Responses) -> list[Ro
         route("GET", "/v1/files", files.list, "files.list", query=FileListQuery),
         route("GET", "/v1/files/{id}", files.retrieve, "files.retrieve"),
         route("DELETE", "/v1/files/{id}", files.delete, "files.delete"),
+        route("GET", "/v1/models/{id}", retrieve_model, "models.retrieve"),
     ]
 
 

@@ -37,6 +37,7 @@ Operation = Literal[
     "files.list",
     "files.retrieve",
     "files.delete",
+    "models.retrieve",
     "*",
 ]
 # What happens in the middle of an answer is up to the operation.

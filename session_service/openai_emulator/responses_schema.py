@@ -20,6 +20,7 @@ from session_service.openai_emulator.errors import (
     validate,
     wrong_type,
 )
+from session_service.openai_emulator.models import check_model
 
 Size = Literal["low", "medium", "high"]
 Metadata = Annotated[
@@ -291,9 +292,7 @@ def check_tool_choice(choice: object, tools: list[JSON]) -> None:
 
 def check_consistency(request: ResponseRequest) -> None:
     """What no single field shows; raises `APIError`."""
-    if request.model.startswith("gpt-missing"):
-        message = f"The model `{request.model}` does not exist or you do not have access to it."
-        raise APIError(404, message, param="model", code="model_not_found")
+    check_model(request.model)
     if request.stream_options and not request.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise APIError(400, message, param="stream_options")

@@ -7,12 +7,16 @@ coroutine of a store did is durable when it returns. A store that cannot work ra
 
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from session_service.rate_limit import RateLimit
 from session_service.stores.conversations import ConversationStore
 from session_service.stores.deletions import Deletion
+
+if TYPE_CHECKING:
+    from session_service.stores.counted import Heard
 
 Mode = Literal["hosted", "self_hosted"]
 """Who answers the user: a workflow at OpenAI, or our own `conversation` package."""
@@ -158,6 +162,10 @@ class Store(Protocol):
     def conversations(self) -> ConversationStore:
         """What the self-hosted mode keeps, in the same database."""
 
+    @property
+    def queued(self) -> int:
+        """How many writes wait for those before them."""
+
     def rate_limit(self, name: str, per_minute: int) -> RateLimit:
         """Returns a limit, which all who have it by that name share; 0 admits all."""
 
@@ -195,15 +203,29 @@ class Store(Protocol):
         """As `get`."""
 
     async def list(
-        self, user_id: str | None, limit: int, before: tuple[int, str] | None
+        self,
+        user_id: str | None,
+        limit: int,
+        before: tuple[int, str] | None,
+        active_at_ms: int | None = None,
     ) -> Sequence[Session]:
-        """Lists sessions of a user or of everybody, newest first, below (created_ms, id)."""
+        """Lists sessions of a user or of everybody, newest first, below (created_ms, id).
+
+        With `active_at_ms` only those whose secrets work then, neither deleted nor refreshed, at
+        the cost of as many as are alive, not of as many as there ever were.
+        """
 
     async def count_failure(self, user_id: str, reason: str, at_ms: int) -> None:
         """Counts a failed create or refresh."""
 
     async def rollup(self, user_id: str | None, now_ms: int, first_day: int) -> Rollup:
         """Returns the counters of a user or of everybody, at the same cost for any number."""
+
+    def counting(self, heard: "Heard") -> AbstractContextManager[None]:
+        """Within the block `heard` takes each commit of this process that changes counters.
+
+        What other processes commit it is not told of: who needs that, too, has to look.
+        """
 
     async def cancel_later(self, session_id: str, expires_ms: int, cancel_again_ms: int) -> None:
         """OpenAI has to cancel a session that is not kept here: due as after `delete`."""

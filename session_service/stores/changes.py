@@ -133,6 +133,11 @@ class Changes:
         """Takes back what was added since then."""
         del self._entries[mark:]
 
+    def scopes(self) -> frozenset[str]:
+        """Returns whose counters change."""
+        users = {user_id for _, user_id, _, _ in self._entries}
+        return frozenset(users | {EVERYBODY}) if users else frozenset()
+
     def added(self) -> Added | None:
         """Returns what to store; None for nothing."""
         if not self._entries:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from session_service.stores import sqlite_rollups as rollups
 from session_service.stores.changes import Changes
+from session_service.stores.counted import Counted
 
 T = TypeVar("T")
 
@@ -35,14 +36,22 @@ class _Write:
 class GroupCommitWriter:
     """Runs functions of a connection in transactions, for the event loop that made it."""
 
-    def __init__(self, db: sqlite3.Connection, patience_seconds: float) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, patience_seconds: float, counted: Counted | None = None
+    ) -> None:
         """`patience_seconds` is the longest that a caller waits."""
         self._db = db
+        self._counted = counted or Counted()
         self._patience_seconds = patience_seconds
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def queued(self) -> int:
+        """How many wait for the transaction that runs."""
+        return self._queue.qsize()
 
     async def write(self, work: Callable[[sqlite3.Connection, Changes], T]) -> T:
         """Runs `work` in the next transaction and returns what it returned, once that is committed.
@@ -76,17 +85,19 @@ class GroupCommitWriter:
             stopping = None in group
             writes = [write for write in group if write is not None and not write.abandoned]
             if writes:
-                _commit(self._db, writes)
+                changes = _commit(self._db, writes)
                 self._loop.call_soon_threadsafe(_settle, writes)
+                if scopes := self._counted.scopes(changes):
+                    self._loop.call_soon_threadsafe(self._counted.tell, scopes)
 
 
-def _commit(db: sqlite3.Connection, writes: list[_Write]) -> None:
+def _commit(db: sqlite3.Connection, writes: list[_Write]) -> Changes:
     """Stores what succeeds. Whatever happens, each write has its result or its error then."""
+    changes = Changes()
     try:
         if db.in_transaction:  # the database was in no state to end the one before
             db.execute("ROLLBACK")
         db.execute("BEGIN IMMEDIATE")
-        changes = Changes()
         _attempt(db, changes, writes)
         rollups.write(db, changes)
         db.execute("COMMIT")
@@ -95,6 +106,8 @@ def _commit(db: sqlite3.Connection, writes: list[_Write]) -> None:
             write.error = error
         with contextlib.suppress(sqlite3.Error):
             db.execute("ROLLBACK")
+        return Changes()
+    return changes
 
 
 def _attempt(db: sqlite3.Connection, changes: Changes, writes: list[_Write]) -> None:

@@ -6,7 +6,7 @@ changes them, and always in the same order: sessions, users, threads, everybody'
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 
 from session_service.stores import postgres_rollups as rollups
 from session_service.stores import postgres_sessions as sessions
@@ -18,6 +18,7 @@ from session_service.stores.base import (
     UsageUser,
 )
 from session_service.stores.changes import EVERYBODY, Changes
+from session_service.stores.counted import Heard
 from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.postgres_conversations import (
     PostgresConversationStore,
@@ -31,6 +32,7 @@ from session_service.stores.postgres_database import (
 from session_service.stores.postgres_items import add_items
 from session_service.stores.postgres_listener import PostgresListener, notify
 from session_service.stores.postgres_rate_limits import PostgresRateLimit, admit
+from session_service.stores.timed import timed
 
 
 @asynccontextmanager
@@ -50,6 +52,7 @@ async def open_postgres_store(url: str) -> AsyncIterator["PostgresStore"]:
             await listener.close()
 
 
+@timed("postgresql")
 class PostgresStore:
     """See `base.Store`."""
 
@@ -64,6 +67,10 @@ class PostgresStore:
     @property
     def conversations(self) -> PostgresConversationStore:
         return self._conversations
+
+    @property
+    def queued(self) -> int:
+        return self._database.queued
 
     def rate_limit(self, name: str, per_minute: int) -> PostgresRateLimit:
         return PostgresRateLimit(self._database, name, per_minute)
@@ -125,19 +132,29 @@ class PostgresStore:
         return sessions.from_row(rows[0]) if rows else None
 
     async def list(
-        self, user_id: str | None, limit: int, before: tuple[int, str] | None
+        self,
+        user_id: str | None,
+        limit: int,
+        before: tuple[int, str] | None,
+        active_at_ms: int | None = None,
     ) -> Sequence[Session]:
         conditions = ["true"]
         parameters: list[str | int] = [limit]
+        if active_at_ms is not None:
+            parameters.append(active_at_ms)
+            conditions.append("expires_ms > $2 AND deleted_ms IS NULL AND refreshed_to IS NULL")
         if user_id is not None:
             parameters.append(user_id)
             conditions.append(f"user_id = ${len(parameters)}")
         if before is not None:
             parameters.extend(before)
             conditions.append(f"(created_ms, id) < (${len(parameters) - 1}, ${len(parameters)})")
+        # Living ones are found before they are sorted: in the order of their age it would look
+        # through those of the past, too.
+        fence = "NOT MATERIALIZED" if active_at_ms is None else "MATERIALIZED"
         sql = (
-            f"SELECT {sessions.COLUMNS} FROM sessions WHERE {' AND '.join(conditions)}"
-            " ORDER BY created_ms DESC, id DESC LIMIT $1"
+            f"WITH found AS {fence} (SELECT * FROM sessions WHERE {' AND '.join(conditions)})"
+            f" SELECT {sessions.COLUMNS} FROM found ORDER BY created_ms DESC, id DESC LIMIT $1"
         )
         rows = await self._database.fetch(sql, *parameters)
         return [sessions.from_row(row) for row in rows]
@@ -178,6 +195,9 @@ class PostgresStore:
         scope = EVERYBODY if user_id is None else user_id
         (row,) = await self._database.fetch(rollups.READ, scope, now_ms, first_day)
         return rollups.from_row(row)
+
+    def counting(self, heard: Heard) -> AbstractContextManager[None]:
+        return self._database.counted.followed_by(heard)
 
     # Messages at OpenAI
 

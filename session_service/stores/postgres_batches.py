@@ -56,6 +56,11 @@ class Batches:
         self._queue: deque[_Write] = deque()
         self._writing: asyncio.Task[None] | None = None
 
+    @property
+    def queued(self) -> int:
+        """How many wait for the transaction that runs."""
+        return len(self._queue)
+
     async def write(self, kind: Kind[Any, Any], row: Any) -> Any:
         """Raises what `kind` returned for the row, or what failed the transaction."""
         write = _Write(kind, row, asyncio.get_running_loop().create_future())

@@ -23,6 +23,7 @@ from session_service.stores.postgres_database import Connection, PostgresDatabas
 from session_service.stores.postgres_items import add_items
 from session_service.stores.postgres_listener import PostgresListener, notify
 from session_service.stores.thread_locks import ThreadLocks
+from session_service.stores.timed import timed
 
 Order = Literal["asc", "desc"]
 
@@ -36,6 +37,7 @@ _ITEM = "id, kind, data, created_ms"
 _ATTACHMENT = "id, name, mime_type, created_ms, size, uploaded, thread_id, openai_file_id"
 
 
+@timed("postgresql")
 class PostgresConversationStore:
     """See `conversations.ConversationStore`."""
 

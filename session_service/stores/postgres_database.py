@@ -20,6 +20,7 @@ from session_service.errors import store_failed
 from session_service.stores import postgres_rollups as rollups
 from session_service.stores.base import CannotOpenStore
 from session_service.stores.changes import Changes
+from session_service.stores.counted import Counted
 from session_service.stores.postgres_batches import Batches, Kind
 from session_service.stores.postgres_schema import migrate
 
@@ -120,12 +121,18 @@ class PostgresDatabase:
         groups: Sequence[Sequence[Kind[Any, Any]]],
         unlogged: Sequence[Kind[Any, Any]],
     ) -> None:
+        self.counted = Counted()
         self._pool = pool
         self._batches: dict[Kind[Any, Any], Batches] = {}
         for kinds in groups:
             self._batches.update(dict.fromkeys(kinds, Batches(self._transaction, kinds)))
         self._batches.update(dict.fromkeys(unlogged, Batches(self._statement, unlogged)))
         self._writes: set[asyncio.Task[Any]] = set()
+
+    @property
+    def queued(self) -> int:
+        """How many writes wait for those before them."""
+        return sum(batches.queued for batches in set(self._batches.values()))
 
     async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
         """Runs one statement that may be run again, should its answer be lost."""
@@ -214,6 +221,7 @@ class PostgresDatabase:
                         await rollups.write(db, changes)
                     committing = True
                     await db.execute("COMMIT")
+                    self.counted.tell(self.counted.scopes(changes))
                     return result
             except _Conflict:
                 if not tries_left:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from session_service.errors import RateLimited
 from session_service.rate_limit import WINDOW_SECONDS, Window
+from session_service.stores.timed import timed
 
 if TYPE_CHECKING:
     from session_service.stores.changes import Changes
@@ -69,6 +70,7 @@ async def admit(
     return waits
 
 
+@timed("postgresql")
 class PostgresRateLimit:
     """See `rate_limit.RateLimit`; 0 admits all."""
 

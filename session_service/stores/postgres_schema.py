@@ -214,6 +214,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITH (fillfactor = 80)
         """,
     ),
+    # Finds the living ones, at any number of sessions: new ones are added at its end.
+    ("CREATE INDEX sessions_by_expiry ON sessions (expires_ms, user_id)",),
 )
 
 _LOCK = 0x63_6861_746B_6974

@@ -3,7 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 
 from session_service.rate_limit import LocalRateLimit
 from session_service.stores import sqlite_rollups as rollups
@@ -16,9 +16,11 @@ from session_service.stores.base import (
     UsageUser,
 )
 from session_service.stores.changes import EVERYBODY, Changes
+from session_service.stores.counted import Heard
 from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.sqlite_conversations import SQLiteConversationStore
 from session_service.stores.sqlite_database import SQLiteDatabase, open_database
+from session_service.stores.timed import timed
 
 
 @asynccontextmanager
@@ -28,6 +30,7 @@ async def open_sqlite_store(path: str) -> AsyncIterator["SQLiteStore"]:
         yield SQLiteStore(database)
 
 
+@timed("sqlite")
 class SQLiteStore:
     """See `base.Store`."""
 
@@ -39,6 +42,10 @@ class SQLiteStore:
     @property
     def conversations(self) -> SQLiteConversationStore:
         return self._conversations
+
+    @property
+    def queued(self) -> int:
+        return self._database.queued
 
     def rate_limit(self, name: str, per_minute: int) -> LocalRateLimit:
         return LocalRateLimit(per_minute)  # a file is one process's
@@ -121,10 +128,20 @@ class SQLiteStore:
         )
 
     async def list(
-        self, user_id: str | None, limit: int, before: tuple[int, str] | None
+        self,
+        user_id: str | None,
+        limit: int,
+        before: tuple[int, str] | None,
+        active_at_ms: int | None = None,
     ) -> Sequence[Session]:
+        index = ""
         conditions: list[str] = []
         parameters: list[str | int] = []
+        if active_at_ms is not None:
+            # In the order of their age SQLite would look through those of the past, too.
+            index = "INDEXED BY sessions_by_expiry"
+            conditions += ["expires_ms > ?", "deleted_ms IS NULL", "refreshed_to IS NULL"]
+            parameters.append(active_at_ms)
         if user_id is not None:
             conditions.append("user_id = ?")
             parameters.append(user_id)
@@ -133,7 +150,7 @@ class SQLiteStore:
             parameters.extend(before)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         sql = (
-            f"SELECT {sessions.COLUMNS} FROM sessions {where}"
+            f"SELECT {sessions.COLUMNS} FROM sessions {index} {where}"
             " ORDER BY created_ms DESC, id DESC LIMIT ?"
         )
         return await self._database.read(
@@ -182,6 +199,9 @@ class SQLiteStore:
         scope = EVERYBODY if user_id is None else user_id
 
         return await self._database.read(lambda db: rollups.read(db, scope, now_ms, first_day))
+
+    def counting(self, heard: Heard) -> AbstractContextManager[None]:
+        return self._database.counted.followed_by(heard)
 
     # Messages at OpenAI
 

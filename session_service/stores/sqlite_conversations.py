@@ -22,6 +22,7 @@ from session_service.stores.conversations import (
 from session_service.stores.deletions import Deletion, Deletions, Kind
 from session_service.stores.sqlite_database import SQLiteDatabase
 from session_service.stores.thread_locks import ThreadLocks
+from session_service.stores.timed import timed
 
 Order = Literal["asc", "desc"]
 
@@ -32,6 +33,7 @@ _ITEM = "id, kind, data, created_ms"
 _ATTACHMENT = "id, name, mime_type, created_ms, size, uploaded, thread_id, openai_file_id"
 
 
+@timed("sqlite")
 class SQLiteConversationStore:
     """See `conversations.ConversationStore`."""
 

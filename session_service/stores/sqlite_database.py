@@ -12,6 +12,7 @@ import structlog
 
 from session_service.errors import store_failed
 from session_service.stores.changes import Changes
+from session_service.stores.counted import Counted
 from session_service.stores.group_commit import GroupCommitWriter
 from session_service.stores.sqlite_file import connect, open_file
 
@@ -33,10 +34,11 @@ async def open_database(path: str) -> AsyncIterator["SQLiteDatabase"]:
     Raises OSError or sqlite3.Error where it cannot be used.
     """
     db = await asyncio.to_thread(open_file, path, _BUSY_SECONDS)
-    writer = GroupCommitWriter(db, _PATIENCE_SECONDS)
+    counted = Counted()
+    writer = GroupCommitWriter(db, _PATIENCE_SECONDS, counted)
     readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
     try:
-        yield SQLiteDatabase(path, writer, readers)
+        yield SQLiteDatabase(path, writer, readers, counted)
     finally:
         readers.shutdown()
         await writer.close()
@@ -45,11 +47,23 @@ async def open_database(path: str) -> AsyncIterator["SQLiteDatabase"]:
 class SQLiteDatabase:
     """Runs functions of a connection. Both calls raise Unavailable where the database fails."""
 
-    def __init__(self, path: str, writer: GroupCommitWriter, readers: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        path: str,
+        writer: GroupCommitWriter,
+        readers: ThreadPoolExecutor,
+        counted: Counted,
+    ) -> None:
+        self.counted = counted
         self._path = path
         self._writer = writer
         self._readers = readers
         self._local = threading.local()
+
+    @property
+    def queued(self) -> int:
+        """How many writes wait for those before them."""
+        return self._writer.queued
 
     async def write(self, work: Callable[[sqlite3.Connection, Changes], T]) -> T:
         """Does all of `work` or, if it raises, nothing of it; durable when it returns."""

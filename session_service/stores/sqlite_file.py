@@ -5,6 +5,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import structlog
 
@@ -56,6 +57,28 @@ def open_file(path: str, busy_seconds: float) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def look_into(path: str, busy_seconds: float) -> int:
+    """Returns the version of a file's schema, 0 of an empty one, once it is certain that a service
+    could use it: it is whole, ours, and can be written.
+
+    Changes nothing, also beside a service that uses it. Raises OSError or sqlite3.Error.
+    """
+    _check_wal(path)
+    _check(path, busy_seconds)
+    address = f"file:{quote(path)}?mode=rw"
+    with closing(
+        sqlite3.connect(address, uri=True, timeout=busy_seconds, isolation_level=None)
+    ) as db:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            # SQLite asks the disk only with the first page that changes; which is taken back.
+            db.execute(f"PRAGMA user_version = {version}")
+        finally:
+            db.execute("ROLLBACK")
+    return int(version)
 
 
 def sqlite_remedy(error: OSError | sqlite3.Error) -> str:

@@ -201,6 +201,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "DROP INDEX sessions_to_cancel",
         "ALTER TABLE sessions DROP COLUMN cancel_ms",
     ),
+    # Finds the living ones, at any number of sessions: new ones are added at its end.
+    ("CREATE INDEX sessions_by_expiry ON sessions (expires_ms, user_id)",),
 )
 
 

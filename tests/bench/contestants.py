@@ -98,6 +98,7 @@ async def running_chain(
     service_settings = logs | openai_settings(upstream_port)
     service_settings |= {
         "SESSION_SERVICE_LISTEN": f"127.0.0.1:{service_port}",
+        "SESSION_SERVICE_METRICS_LISTEN": "off",
         "DATABASE_URL": f"sqlite:///{database}" if isinstance(database, Path) else database,
         # The users are few and in a hurry; and the upstream has no threads to count messages in.
         "CHATKIT_SESSIONS_PER_MINUTE": "0",

@@ -3,9 +3,10 @@
 A browser lives in one event loop, so these tests share one, too.
 """
 
+import itertools
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,29 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 from playwright.async_api import Response as Answer
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+import gateway as gateway_package
 from tests.browser.stand_in import TOKEN, StandIn
+from tests.e2e import processes
+from tests.e2e.dashboard import EmulatorControl, token_of
+from tests.e2e.processes import System
 from tests.support import serve
 
 HERE = Path(__file__).parent
+CONSOLE = Path(gateway_package.__file__).parent / "console"
+PANEL_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self' http://127.0.0.1:*;"
+    " img-src 'self' data: http://127.0.0.1:*; connect-src http://127.0.0.1:*"
+)
+"""As strict as the console's: no style and no script but those of files."""
 PATIENCE_MS = 20_000
 """For a machine that is busy with something else; nothing takes that long."""
+
+_users = itertools.count(9000)
+
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -75,9 +89,17 @@ async def site() -> AsyncIterator[str]:
     async def empty(request: Request) -> Response:
         return HTMLResponse('<!doctype html><link rel="icon" href="data:,">')
 
-    files = Mount("/", StaticFiles(directory=HERE))
+    async def panel(request: Request) -> Response:
+        return FileResponse(HERE / "panel.html", headers={"Content-Security-Policy": PANEL_POLICY})
+
     app = Starlette(
-        routes=[Route("/echo", echo, methods=["GET", "POST"]), Route("/empty", empty), files]
+        routes=[
+            Route("/echo", echo, methods=["GET", "POST"]),
+            Route("/empty", empty),
+            Route("/panel", panel),
+            Mount("/console", StaticFiles(directory=CONSOLE)),
+            Mount("/", StaticFiles(directory=HERE)),
+        ]
     )
     async with serve(app) as url:
         yield url
@@ -145,6 +167,43 @@ async def tab(browser: Browser, site: str) -> AsyncIterator[Tab]:
     yield tab
     await context.close()
     assert tab.unexpected() == []
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """The running system and where its database is."""
+
+    system: System
+    database: Path
+
+
+@pytest.fixture(scope="session")
+def chat(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chat]:
+    directory = tmp_path_factory.mktemp("chat")
+    with processes.make_run(
+        directory,
+        CHATKIT_MODE="self_hosted",
+        JWT_SECRET=processes.SECRET,
+        CORS_ALLOW_ORIGINS=site,
+        CHATKIT_SESSIONS_PER_MINUTE="0",
+        CHATKIT_REQUESTS_PER_MINUTE="0",
+    ) as system:
+        yield Chat(system, directory / "data" / "chatkit.db")
+
+
+@pytest.fixture
+def token() -> str:
+    """Of a user who has not chatted yet."""
+    return token_of(next(_users))
+
+
+@pytest.fixture
+def openai(chat: Chat) -> Iterator[EmulatorControl]:
+    control = EmulatorControl(chat.system.emulator)
+    yield control
+    control.heal()
+    control.answers()  # as ever
+    control.close()
 
 
 @pytest.fixture

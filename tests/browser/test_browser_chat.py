@@ -2,64 +2,20 @@
 
 import base64
 import contextlib
-import itertools
 import sqlite3
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pytest
 from playwright.async_api import FilePayload, Page, expect
 
-from tests.browser.conftest import Tab
-from tests.e2e import processes
-from tests.e2e.dashboard import EmulatorControl, token_of
-from tests.e2e.processes import System
+from tests.browser.conftest import Chat, Tab
+from tests.e2e.dashboard import EmulatorControl
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 SESSION, REFRESH, CHAT = "/api/chatkit/session", "/api/chatkit/refresh", "/api/chatkit"
-
-_users = itertools.count(9000)
-
-
-@dataclass(frozen=True, slots=True)
-class Chat:
-    """The running system and where its database is."""
-
-    system: System
-    database: Path
-
-
-@pytest.fixture(scope="session")
-def chat(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chat]:
-    directory = tmp_path_factory.mktemp("chat")
-    with processes.make_run(
-        directory,
-        CHATKIT_MODE="self_hosted",
-        JWT_SECRET=processes.SECRET,
-        CORS_ALLOW_ORIGINS=site,
-        CHATKIT_SESSIONS_PER_MINUTE="0",
-        CHATKIT_REQUESTS_PER_MINUTE="0",
-    ) as system:
-        yield Chat(system, directory / "data" / "chatkit.db")
-
-
-@pytest.fixture
-def token() -> str:
-    """Of a user who has not chatted yet."""
-    return token_of(next(_users))
-
-
-@pytest.fixture
-def openai(chat: Chat) -> Iterator[EmulatorControl]:
-    control = EmulatorControl(chat.system.emulator)
-    yield control
-    control.heal()
-    control.close()
 
 
 async def say(page: Page, text: str) -> None:

@@ -52,6 +52,7 @@ def environment(**settings: str) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",
+        "SESSION_SERVICE_METRICS_LISTEN": "off",  # or all but one would warn of its port
         **settings,
     }
 
@@ -59,12 +60,14 @@ def environment(**settings: str) -> dict[str, str]:
 class Process:
     """A running process, alone in its process group, and all that it has printed so far."""
 
-    def __init__(self, *arguments: str, cwd: Path, **settings: str) -> None:
+    def __init__(
+        self, *arguments: str, cwd: Path, program: str = sys.executable, **settings: str
+    ) -> None:
         self._changed = threading.Condition()
         self._lines: list[str] = []
         self._ended = False
         self._process = subprocess.Popen(
-            (sys.executable, *arguments),
+            (program, *arguments),
             cwd=cwd,
             env=environment(**settings),
             stdin=subprocess.DEVNULL,
@@ -151,7 +154,7 @@ class Process:
 
 
 def _started(*arguments: str, cwd: Path, **settings: str) -> Process:
-    if arguments[0] != RUN:
+    if RUN not in arguments:
         return Process(*arguments, cwd=cwd, **settings)
     lock = _STARTING.open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -162,7 +165,7 @@ def _started(*arguments: str, cwd: Path, **settings: str) -> Process:
 
 @contextlib.contextmanager
 def running(*arguments: str, cwd: Path, **settings: str) -> Iterator[Process]:
-    """Runs Python with these arguments; kills what is left of it in the end."""
+    """Runs Python, or another `program`, with these arguments; kills what is left in the end."""
     process = _started(*arguments, cwd=cwd, **settings)
     try:
         yield process

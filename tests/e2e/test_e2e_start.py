@@ -99,15 +99,29 @@ async def test_a_port_in_use_gives_one_clear_line(
     assert "listening" not in said
 
 
-async def test_make_run_stops_and_says_why_when_a_port_is_in_use(directory: Path) -> None:
+@pytest.mark.parametrize("name", ["GATEWAY_LISTEN", "SESSION_SERVICE_LISTEN"])
+async def test_make_run_starts_nothing_when_a_port_is_in_use(directory: Path, name: str) -> None:
+    free = {
+        listen: f"127.0.0.1:{processes.free_port()}"
+        for listen in ("GATEWAY_LISTEN", "SESSION_SERVICE_LISTEN")
+    }
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        said = await refused(
-            processes.RUN,
-            cwd=directory,
-            GATEWAY_LISTEN=address,
-            SESSION_SERVICE_LISTEN=f"127.0.0.1:{processes.free_port()}",
-        )
+        said = await refused(processes.RUN, cwd=directory, **{**free, name: address})
+    assert said.splitlines() == [
+        f"{address} is taken, perhaps by another `make run`: stop that, or choose another address"
+        f" with {name}=127.0.0.1:PORT"
+    ]
+
+
+async def test_make_run_stops_and_says_why_when_a_process_cannot_start(directory: Path) -> None:
+    address = "192.0.2.1:8080"  # for documentation: no machine has it
+    said = await refused(
+        processes.RUN,
+        cwd=directory,
+        GATEWAY_LISTEN=address,
+        SESSION_SERVICE_LISTEN=f"127.0.0.1:{processes.free_port()}",
+    )
     assert f"gateway cannot start: it cannot listen on {address}" in said
     assert said.splitlines()[-1] == "gateway stopped, and so has everything else."
     assert "is ready" not in said

@@ -1,4 +1,4 @@
-"""Both processes over mutual TLS with a token, set up as the README says; and where they refuse."""
+"""Both processes over mutual TLS with a token, as docs/transport.md says; where they refuse."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import pytest
 from run import QUESTION
 from tests.e2e import processes
 from tests.e2e.dashboard import open_dashboard
-from tests.e2e.test_e2e_readme import block
+from tests.e2e.test_e2e_documents import block
 from tests.e2e.test_e2e_start import refused
 from tests.gateway_support import error_of
 
@@ -21,12 +21,12 @@ STATS = "/api/chatkit/stats"
 
 @pytest.fixture(scope="module")
 def as_the_readme_says(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the README's certificates and its `.env`."""
+    """A directory with the document's certificates and its `.env`."""
     directory = tmp_path_factory.mktemp("readme")
-    commands = block("README.md", "bash", having="openssl")
+    commands = block("docs/transport.md", "bash", having="openssl")
     subprocess.run(["bash", "-euc", commands], cwd=directory, check=True, capture_output=True)
     (directory / ".env").write_text(
-        block("README.md", "ini", having="SESSION_SERVICE_TLS_CA")
+        block("docs/transport.md", "ini", having="SESSION_SERVICE_TLS_CA")
         + f"SESSION_SERVICE_TOKEN=gateway:{TOKEN},reports:{TOKEN[::-1]}\n"
     )
     return directory

@@ -123,6 +123,27 @@ class SessionsContract:
                 assert [s for page in pages for s in page] == mine[::-1]
                 assert all(len(page) == size for page in pages[:-1])
 
+    async def test_active_sessions_are_those_whose_secrets_work(self, store: Store) -> None:
+        await add(store, "expired", at=NOON - LIFETIME)
+        await add(store, "expired too", "8", NOON - 5 * LIFETIME)
+        first = await add(store, "refreshed", at=NOON - 9)
+        newest = await refresh(store, first, "newest", NOON - 5)
+        await add(store, "deleted", at=NOON - 4)
+        await store.delete("deleted", NOON - 3, NOON)
+        others = [await add(store, f"s{number}", "8", NOON - 8) for number in range(3)]
+        await add(store, "soon expired", at=NOON - LIFETIME + 1)
+        soon_expired = await found(store, "soon expired")
+        for user, active in (
+            (None, [newest, *others[::-1], soon_expired]),
+            ("7", [newest, soon_expired]),
+            ("8", others[::-1]),
+            ("9", []),
+        ):
+            for size in (1, 2, 100):
+                pages = await all_pages(store, user, size, NOON)
+                assert [session for page in pages for session in page] == active
+        assert await store.list("7", 10, None, NOON + 1) == [newest]
+
     async def test_a_session_is_found_for_its_user_alone(self, store: Store) -> None:
         mine = await add(store, "a", "7")
         for user in ("7", None):

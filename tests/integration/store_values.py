@@ -69,10 +69,12 @@ async def found(store: Store, session_id: str) -> Session:
     return session
 
 
-async def all_pages(store: Store, user: str | None, size: int) -> list[Sequence[Session]]:
+async def all_pages(
+    store: Store, user: str | None, size: int, active_at: int | None = None
+) -> list[Sequence[Session]]:
     pages: list[Sequence[Session]] = []
     before = None
-    while page := await store.list(user, size, before):
+    while page := await store.list(user, size, before, active_at):
         pages.append(page)
         before = (page[-1].created_ms, page[-1].id)
     return pages

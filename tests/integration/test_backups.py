@@ -1,4 +1,4 @@
-"""The commands of OPERATIONS.md that back up and restore, run as they stand there."""
+"""The commands of docs/operations.md that back up and restore, run as they stand there."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.integration.store_values import NOON, add, add_item, add_thread, ever
 from tests.postgres_support import PostgresServer
 from tests.reconciliation import reconcile, reconcile_postgres
 
-DOCUMENT = (Path(__file__).parents[2] / "OPERATIONS.md").read_text()
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 BLOCKS = re.findall(r"(?s)```bash\n(.*?)```", DOCUMENT)
 
 

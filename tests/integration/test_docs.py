@@ -165,6 +165,7 @@ async def test_the_page_shows_a_line_to_copy_for_every_route(http: httpx.AsyncCl
     found = await page(http, "en")
     for path in DOCUMENT["paths"]:
         path = path.replace("{sessionId}", "cksess_").replace("{attachmentId}", "atc_")
+        path = path.replace("{file}", "console.js")
         assert f"http://127.0.0.1:8080{path}" in found.text
     assert '-H "Authorization: Bearer $TOKEN"' in found.text
     assert '-H "Authorization: Bearer $CLIENT_SECRET"' in found.text

@@ -266,13 +266,15 @@ async def test_a_service_that_dies_is_unavailable(
         error_of(answer, "UNAVAILABLE", 503)
 
 
-@pytest.mark.parametrize("language", ["es", "en"])
-async def test_in_hosted_mode_the_chat_is_not_found_and_says_why(language: str) -> None:
+@pytest.mark.parametrize(
+    ("language", "guide"), [("es", "docs/migration.es.md"), ("en", "docs/migration.md")]
+)
+async def test_in_hosted_mode_the_chat_is_not_found_and_says_why(language: str, guide: str) -> None:
     async with FakeService().serve() as fake, gateway_before(fake) as http:
         body = error_of(await post(http, **{"Accept-Language": language}), "NOT_FOUND", 404)
     assert "hosted" in body["error"]
     assert "CHATKIT_MODE=self_hosted" in body["hint"]
-    assert "MIGRATION.md" in body["hint"]
+    assert guide in body["hint"]
 
 
 @pytest.mark.parametrize("parts", [[], [data(EVENT)], [head("text/html"), data(b"<p>")]])

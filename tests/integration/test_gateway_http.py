@@ -225,13 +225,16 @@ async def test_statistics_are_the_callers_or_for_administrators_everybodys(
     assert not request.HasField("days")
 
 
-async def test_an_administrator_has_no_other_sessions_than_their_own(
+async def test_an_administrator_has_their_own_sessions_and_those_of_whom_they_name(
     http: httpx.AsyncClient, fake: FakeService
 ) -> None:
     headers = {"Authorization": f"Bearer {token(9, role='admin')}"}
-    await http.get(f"{SESSION}/cksess_1", headers=headers, params={"userId": "7"})
-    await http.delete(f"{SESSION}/cksess_1", headers=headers, params={"userId": "7"})
-    assert [call.request.user_id for call in fake.calls] == ["9", "9"]
+    for method in ("GET", "DELETE"):
+        await http.request(method, f"{SESSION}/cksess_1", headers=headers)
+        await http.request(method, f"{SESSION}/cksess_1?userId=7", headers=headers)
+        refused = await http.request(method, f"{SESSION}/cksess_1?userId=9")
+        error_of(refused, "PERMISSION_DENIED", 403)
+    assert [call.request.user_id for call in fake.calls] == ["9", "7", "9", "7"]
 
 
 async def test_a_delete_says_so_in_both_languages(http: httpx.AsyncClient) -> None:

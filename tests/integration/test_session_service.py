@@ -1,4 +1,4 @@
-"""The six calls over real gRPC, against the OpenAI emulator."""
+"""The unary calls over real gRPC, against the OpenAI emulator."""
 
 import base64
 import datetime
@@ -125,6 +125,7 @@ INVALID: list[tuple[str, str, Any]] = [
     ("DeleteSession", "user_id", pb.DeleteSessionRequest(session_id="cksess_1")),
     ("DeleteSession", "session_id", pb.DeleteSessionRequest(user_id="7")),
     ("ListSessions", "user_id", pb.ListSessionsRequest()),
+    ("ListSessions", "session_id", pb.ListSessionsRequest(user_id="7", session_id=TOO_LONG)),
     ("ListSessions", "page_size", pb.ListSessionsRequest(user_id="7", page_size=-1)),
     ("ListSessions", "page_size", pb.ListSessionsRequest(all_users=True, page_size=1001)),
     ("GetStats", "user_id", pb.GetStatsRequest()),
@@ -225,6 +226,28 @@ async def test_every_session_is_on_one_page(service: SessionService) -> None:
         newest_first = sorted(mine, key=lambda s: (s.created_at.ToMilliseconds(), s.id))[::-1]
         assert listed == newest_first
         assert pages == max(1, math.ceil(len(mine) / 3))
+
+
+async def test_a_list_is_narrowed_to_active_sessions_or_to_one(service: SessionService) -> None:
+    first = await service.create()
+    second = await service.refresh(first.client_secret)
+    deleted = await service.create()
+    await service.delete(deleted.session.id)
+    theirs = await service.create("8")
+
+    async def listed(user: str = "7", **more: Any) -> list[str]:
+        request = pb.ListSessionsRequest(user_id=user, all_users=not user, **more)
+        return [session.id for session in (await service.stub.ListSessions(request)).sessions]
+
+    one, other = second.session.id, theirs.session.id
+    assert await listed(active_only=True) == [one]
+    assert sorted(await listed("", active_only=True)) == sorted([one, other])
+    for session_id in (first.session.id, one, deleted.session.id):
+        assert await listed(session_id=session_id) == [session_id]
+        active = [session_id] if session_id == one else []
+        assert await listed(session_id=session_id, active_only=True) == active
+    assert await listed(session_id=other) == await listed(session_id="cksess_0") == []
+    assert await listed("", session_id=other) == await listed("8", session_id=other) == [other]
 
 
 async def test_statistics_are_a_users_or_everybodys(service: SessionService) -> None:

@@ -179,6 +179,7 @@ async def process(
         "OPENAI_CHATKIT_WORKFLOW_ID": "wf_test",
         "OPENAI_BASE_URL": openai_base_url,
         "SESSION_SERVICE_LISTEN": f"127.0.0.1:{port}",
+        "SESSION_SERVICE_METRICS_LISTEN": "off",
         **settings,
     }
     running = await asyncio.create_subprocess_exec(

@@ -25,6 +25,7 @@ async def test_signals_up_to_the_last_moment_do_not_change_the_exit_code(
             "PYTHONPATH": str(REPOSITORY),
             "JWT_SECRET": "a-secret-of-this-test-32-bytes-long",
             LISTEN[module]: "127.0.0.1:0",
+            "SESSION_SERVICE_METRICS_LISTEN": "off",
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

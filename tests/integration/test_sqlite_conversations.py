@@ -319,5 +319,5 @@ async def test_a_database_of_the_first_release_is_brought_up_to_date(path: str) 
         assert (totals.sessions, totals.refreshes, totals.messages, totals.turns) == (1, 2, 13, 1)
         assert sorted(await store.delete("a", NOON + 3, NOON + 4)) == ["a", "b"]
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

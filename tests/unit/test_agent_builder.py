@@ -38,7 +38,7 @@ def test_before_the_day_it_says_how_many_are_left_and_what_to_do(
     assert "AGENT BUILDER IS CLOSING" in line["event"]
     assert (line["closes"], line["days_left"]) == ("2026-11-30", left)
     assert "CHATKIT_MODE=self_hosted" in line["remedy"]
-    assert "MIGRATION.md" in line["remedy"]
+    assert "docs/migration.md" in line["remedy"]
 
 
 @pytest.mark.parametrize("say", [announce, announce_missing_workflow])

@@ -37,6 +37,7 @@ SELF_HOSTED = {
 }
 """The defaults of what the self-hosted mode adds to it."""
 
+METRICS = {"session_service_metrics_listen": "127.0.0.1:9464", "metrics_token": None}
 TRANSPORT = {
     "session_service_token": (),
     "session_service_plaintext": False,
@@ -71,8 +72,10 @@ def test_the_defaults_are_the_contracts() -> None:
     assert {name: settings[name] for name in CONTRACT} == CONTRACT
     assert {name: settings[name] for name in SELF_HOSTED} == SELF_HOSTED
     assert {name: settings[name] for name in TRANSPORT} == TRANSPORT
-    known = CONTRACT.keys() | SELF_HOSTED.keys() | TRANSPORT.keys()
-    assert settings.keys() - known == {"chatkit_system_message"}
+    assert {name: settings[name] for name in METRICS} == METRICS
+    known = CONTRACT.keys() | SELF_HOSTED.keys() | TRANSPORT.keys() | METRICS.keys()
+    assert settings["otel_exporter_otlp_endpoint"] is None
+    assert settings.keys() - known == {"chatkit_system_message", "otel_exporter_otlp_endpoint"}
 
 
 def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +85,8 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "OPENAI_BASE_URL": "http://127.0.0.1:8090/v1/",
         "CHATKIT_MODE": "self_hosted",
         "SESSION_SERVICE_LISTEN": "[::1]:0",
+        "SESSION_SERVICE_METRICS_LISTEN": "off",
+        "METRICS_TOKEN": "0123456789abcdef",
         "DATABASE_URL": "sqlite:////var/lib/chatkit.db",
         "CHATKIT_TIMEOUT_SECONDS": "2.5",
         "CHATKIT_MAX_MESSAGES": "7",
@@ -98,16 +103,18 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "CHATKIT_ATTACHMENT_MAX_MB": "0.25",
         "LOG_LEVEL": "WARNING",
         "LOG_FORMAT": "Console",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
     }.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
     assert settings.openai_api_key is not None
     assert settings.openai_api_key.get_secret_value() == "sk-1"
-    assert settings.model_dump(exclude={"openai_api_key", *TRANSPORT}) == {
+    assert settings.model_dump(exclude={"openai_api_key", "metrics_token", *TRANSPORT}) == {
         "openai_chatkit_workflow_id": "wf_1",
         "openai_base_url": "http://127.0.0.1:8090/v1",
         "chatkit_mode": "self_hosted",
         "session_service_listen": "[::1]:0",
+        "session_service_metrics_listen": None,
         "database_url": "sqlite:////var/lib/chatkit.db",
         "chatkit_timeout_seconds": 2.5,
         "chatkit_max_messages": 7,
@@ -124,6 +131,7 @@ def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "chatkit_attachment_max_mb": 0.25,
         "log_level": "warning",
         "log_format": "console",
+        "otel_exporter_otlp_endpoint": "http://collector:4318",
     }
 
 
@@ -164,6 +172,8 @@ BAD = {
         ":1",
         "a b:1",
     ],
+    "SESSION_SERVICE_METRICS_LISTEN": ["9464", "127.0.0.1:70000", "Off", "none"],
+    "METRICS_TOKEN": ["short", "with spaces in between", "gateway:0123456789abcdef"],
     "SESSION_SERVICE_PLAINTEXT": ["maybe", "2"],
     "SESSION_SERVICE_TOKEN": ["short"],
     "DATABASE_URL": [
@@ -194,6 +204,7 @@ BAD = {
     "CHATKIT_ATTACHMENT_MAX_MB": ["0", "513", "nan", "big"],
     "LOG_LEVEL": ["loud", "5"],
     "LOG_FORMAT": ["xml"],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ["collector:4318", "http://user:password@collector:4318"],
 }
 
 

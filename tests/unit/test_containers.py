@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
+MONITORING = ROOT / "deploy" / "monitoring"
+METRICS_LISTEN = "SESSION_SERVICE_METRICS_LISTEN"
 GATEWAYS, SERVERS = ("gateway", "gateways"), ("session-service", "session-services")
 
 
@@ -61,9 +63,10 @@ def test_the_build_context_has_all_that_is_copied() -> None:
 
 def test_only_one_way_in_is_published_and_only_to_this_machine() -> None:
     published = [name for name, service in SERVICES.items() if service.get("ports")]
-    # Of these only one runs: `scale` starts the balancer and what that depends on.
-    assert published == ["gateway", "balancer"]
-    assert all(SERVICES[name]["ports"] == ["127.0.0.1:8080:8080"] for name in published)
+    # Of the first two only one runs: `scale` starts the balancer and what that depends on.
+    assert published == ["gateway", "balancer", "prometheus", "grafana"]
+    ports = [port for name in published for port in SERVICES[name]["ports"]]
+    assert set(ports) == {f"127.0.0.1:{port}:{port}" for port in (8080, 9090, 3000)}
 
 
 def test_the_base_image_is_named_once_and_pinned() -> None:
@@ -101,8 +104,8 @@ def test_containers_have_no_rights_that_they_do_not_need(name: str) -> None:
         assert service["build"]["target"] in stages()
         assert "user" not in service  # the image says it
     else:
-        assert service["user"] in ("postgres", "nginx")
-        assert re.fullmatch(r"[a-z]+:\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}", service["image"])
+        assert service["user"] in ("postgres", "nginx", "nobody", "grafana")
+        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}", service["image"])
     assert not {"privileged", "cap_add", "network_mode", "devices"} & service.keys()
 
 
@@ -128,6 +131,40 @@ def test_scale_runs_several_of_each_on_one_database_and_nothing_that_runs_alone(
     user, password = database["POSTGRES_USER"], database["POSTGRES_PASSWORD"]
     url = SERVICES["session-services"]["environment"]["DATABASE_URL"]
     assert url == f"postgresql://{user}:{password}@postgres:5432/{user}"
+
+
+def test_prometheus_reaches_both_and_nothing_else_that_is_inside() -> None:
+    networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    assert {name for name, found in networks.items() if "metrics" in found} == {
+        *SERVERS,
+        "prometheus",
+    }
+    assert networks["prometheus"] == {"metrics", "published"}
+    assert all("published" in networks[name] for name in GATEWAYS)
+    assert COMPOSE["networks"]["metrics"] == {"internal": True}
+    jobs = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
+    found = {
+        (job["job_name"], *lookup["names"], lookup["port"])
+        for job in jobs
+        for lookup in job["dns_sd_configs"]
+    }
+    port = int(SERVICES["session-service"]["environment"][METRICS_LISTEN].rpartition(":")[2])
+    assert found == {
+        ("chatkit-gateway", *GATEWAYS, 8080),
+        ("chatkit-session-service", *SERVERS, port),
+    }
+    for job in jobs:
+        assert job["authorization"]["credentials_file"] == "/run/secrets/metrics-token"
+        assert job["authorization"]["credentials_file"] in SERVICES["prometheus"]["entrypoint"][2]
+    assert {SERVICES[name]["profiles"][0] for name in ("prometheus", "grafana")} == {"monitoring"}
+
+
+def test_the_balancer_passes_no_metrics_on() -> None:
+    config = (ROOT / "deploy" / "balancer.conf").read_text()
+    (body,) = re.findall(r"location = /metrics \{[^}]*return 404 '(.*)';", config)
+    text = TEXTS["NOT_FOUND"].es
+    assert json.loads(body)["error"] == text.error
+    assert json.loads(body) | {"success": False, "code": "NOT_FOUND"} == json.loads(body)
 
 
 def test_the_balancer_says_as_gateways_do_that_none_of_them_is_there() -> None:

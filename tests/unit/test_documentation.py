@@ -1,77 +1,84 @@
-"""What the documents promise is there: settings, make targets, codes, links, in both languages."""
+"""What the documents promise is there: settings, codes, events, modules, in both languages."""
 
+import datetime
 import re
-from pathlib import Path
 
 import pytest
 
-import gateway.config
-import session_service.config
+from docs.generator.__main__ import generate
+from gateway.security_headers import DEFAULTS
 from gateway.texts import TEXTS
 from protos.chatkit.v1.errors import REASONS
+from run import introduction, make_plan
+from runtime import VERSION
 from runtime.signals import HARD_STOP_SECONDS
 from session_service.server import GRACE_SECONDS
+from tests.documents import DOCUMENTS, ROOT, SETTINGS, anchors, blocks, read, translations
 
-ROOT = Path(__file__).parents[2]
 READMES = ["README.md", "README.es.md"]
-GUIDES = ["MIGRATION.md", "MIGRATION.es.md"]
-OPERATIONS = "OPERATIONS.md"
-SETTINGS = {
-    name.upper()
-    for settings in (gateway.config.Settings, session_service.config.Settings)
-    for name in settings.model_fields
-}
+TROUBLESHOOTING = ["docs/troubleshooting.md", "docs/troubleshooting.es.md"]
+CONFIGURATION = ["docs/configuration.md", "docs/configuration.es.md"]
+GUIDES = ["docs/migration.md", "docs/migration.es.md"]
+OPERATIONS = "docs/operations.md"
+GENERATED = generate()
+SCREENS = 110
+"""Lines of two screens."""
 
 
-def read(name: str) -> str:
-    return (ROOT / name).read_text()
+@pytest.mark.parametrize("name", GENERATED)
+def test_what_is_made_from_the_code_is_fresh(name: str) -> None:
+    assert read(name) == GENERATED[name], "run make docs"
 
 
-def configuration(readme: str) -> set[str]:
-    rows = re.findall(r"(?m)^\| (`[A-Z_`, ]+`) \|", readme)
-    return {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row) if name in SETTINGS}
-
-
-@pytest.mark.parametrize("name", READMES)
-def test_the_readme_documents_every_setting(name: str) -> None:
-    assert configuration(read(name)) == SETTINGS
+@pytest.mark.parametrize("name", CONFIGURATION)
+def test_the_reference_of_settings_has_every_one(name: str) -> None:
+    rows = re.findall(r"(?m)^\| (`[A-Z_`, ]+`) \|", read(name))
+    assert {setting for row in rows for setting in re.findall(r"`([A-Z_]+)`", row)} == SETTINGS
 
 
 def test_the_example_file_has_every_setting() -> None:
     assert set(re.findall(r"(?m)^#?([A-Z_]+)=", read(".env.example"))) == SETTINGS
 
 
-@pytest.mark.parametrize("name", GUIDES)
-def test_the_guide_speaks_of_settings_that_exist(name: str) -> None:
-    mentioned = set(re.findall(r"\b(?:CHATKIT|GATEWAY|JWT|OPENAI)_[A-Z_]+\b", read(name)))
-    assert {
-        "CHATKIT_MODE",
-        "CHATKIT_AGENT",
-        "CHATKIT_MODEL",
-        "OPENAI_VECTOR_STORE_IDS",
-    } <= mentioned
-    assert mentioned <= SETTINGS
+def test_every_reason_has_a_section_in_both_languages() -> None:
+    for name in ("docs/errors.md", "docs/errors.es.md"):
+        assert {reason.lower() for reason in REASONS} <= anchors(read(name))
 
 
-@pytest.mark.parametrize("name", [*READMES, *GUIDES, OPERATIONS])
-def test_every_make_target_that_is_mentioned_exists(name: str) -> None:
-    targets = set(re.findall(r"(?m)^([a-z-]+):.*##", read("Makefile")))
-    mentioned = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", read(name)))
-    assert mentioned
-    assert mentioned <= targets
+def test_a_spanish_reader_is_told_of_every_setting_in_spanish() -> None:
+    english, spanish = (read(name).count("\n| `") for name in CONFIGURATION)
+    assert english >= spanish > len(SETTINGS) / 2
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_the_codes_in_the_troubleshooting_exist(name: str) -> None:
-    headings = ("Troubleshooting", "Solución de problemas")
-    (section,) = (p for p in re.split(r"(?m)^## ", read(name)) if p.startswith(headings))
-    codes = set(re.findall(r"\| `([A-Z_]+)` \|", section))
+def test_the_readme_is_read_within_two_screens(name: str) -> None:
+    assert len(read(name).splitlines()) <= SCREENS
+
+
+def test_the_index_has_every_document() -> None:
+    listed = set(re.findall(r"\]\(([\w.-]+\.md)\)", read("docs/README.md")))
+    assert listed == {name.removeprefix("docs/") for name in DOCUMENTS if "docs/" in name} - {
+        "README.md"
+    }
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_the_guide_speaks_of_what_has_to_be_set(name: str) -> None:
+    for setting in ("CHATKIT_MODE", "CHATKIT_AGENT", "CHATKIT_MODEL", "OPENAI_VECTOR_STORE_IDS"):
+        assert setting in read(name)
+
+
+@pytest.mark.parametrize("name", [*READMES, *TROUBLESHOOTING])
+def test_the_documented_errors_come_with_their_codes(name: str) -> None:
+    codes = set(re.findall(r"\| `([A-Z_]+)` \|", read(name)))
     assert {"WORKFLOW_NOT_CONFIGURED", "INVALID_API_KEY", "WORKFLOW_NOT_FOUND"} <= codes
     assert codes <= REASONS
 
 
-@pytest.mark.parametrize("reason", ["WORKFLOW_NOT_CONFIGURED", "INVALID_API_KEY"])
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize(
+    "reason", ["WORKFLOW_NOT_CONFIGURED", "INVALID_API_KEY", "WORKFLOW_NOT_FOUND"]
+)
+@pytest.mark.parametrize("name", [*READMES, *TROUBLESHOOTING])
 def test_the_documented_errors_are_found_by_their_text(name: str, reason: str) -> None:
     assert f"`{TEXTS[reason].en.error}`" in read(name)
 
@@ -85,19 +92,20 @@ def test_the_guide_is_found_by_what_people_see(name: str) -> None:
     assert shown.hint in text
 
 
-@pytest.mark.parametrize("name", [*READMES, *GUIDES, OPERATIONS])
-def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", read(name))
-    assert links
-    for target, heading in links:
-        assert (ROOT / target).exists(), target
-        assert not heading or heading in anchors(read(target or name)), heading
+@pytest.mark.parametrize("name", [*READMES, "docs/start.md", "docs/start.es.md"])
+def test_what_make_run_prints_is_what_it_is_said_to_print(name: str) -> None:
+    shown = next(code for _, code in blocks(read(name)) if code.startswith("$ make run\n"))
+    printed = introduction(make_plan({}), datetime.date(2026, 11, 24))
+    lines = shown.partition("The ChatKit back end is ready.")[2].splitlines()
+    assert len(lines) > 5
+    for line in lines:
+        for part in line.split("eyJhbGciOiJIUzI1NiIs…"):
+            assert part in printed
 
 
-def test_operators_are_told_of_settings_and_reasons_that_exist() -> None:
-    mentioned = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", read(OPERATIONS)))
-    assert {"DATABASE_URL", "OPENAI_API_KEY", "UNAVAILABLE"} <= mentioned | REASONS
-    assert mentioned <= SETTINGS | REASONS | {"POSTGRES_PASSWORD"}
+def test_images_are_built_under_the_version_that_there_is() -> None:
+    tags = re.findall(r"(?m)--tag \S+:(\S+)", read(OPERATIONS))
+    assert set(tags) == {VERSION}
 
 
 def test_every_event_that_operators_are_to_watch_is_logged() -> None:
@@ -130,7 +138,8 @@ def test_the_architecture_names_modules_that_exist_and_is_one_page() -> None:
 
 
 def test_every_promise_of_security_names_tests_that_exist() -> None:
-    rows = re.findall(r"(?m)^\| [^|]+ \| [^|]+ \| (.*`.*) \|$", read("SECURITY.md"))
+    promises = read("docs/security.md").partition("\n## Promises\n")[2]
+    rows = re.findall(r"(?m)^\| [^|]+ \| [^|]+ \| (.*`.*) \|$", promises)
     assert len(rows) > 10
     for row in rows:
         folder = ROOT / "tests"
@@ -141,7 +150,13 @@ def test_every_promise_of_security_names_tests_that_exist() -> None:
             folder = path.parent
 
 
-@pytest.mark.parametrize(("in_english", "in_spanish"), [READMES, GUIDES])
+def test_the_headers_that_every_answer_has_are_those_that_are_documented() -> None:
+    (example,) = [code for language, code in blocks(read("docs/security.md")) if language == "http"]
+    documented = dict(line.split(": ", 1) for line in example.splitlines())
+    assert documented == DEFAULTS
+
+
+@pytest.mark.parametrize(("in_english", "in_spanish"), translations())
 def test_both_languages_have_the_same_shape_and_the_same_code(
     in_english: str, in_spanish: str
 ) -> None:
@@ -149,17 +164,7 @@ def test_both_languages_have_the_same_shape_and_the_same_code(
     for mark in ("\n## ", "\n### ", "\n| ", "\n- "):
         assert english.count(mark) == spanish.count(mark), mark
     assert re.findall(r"(?m)^\| `[^|]*", english) == re.findall(r"(?m)^\| `[^|]*", spanish)
-    assert blocks(english) == blocks(spanish)
-
-
-def blocks(text: str) -> list[tuple[str, str]]:
-    """Returns the language and the content of each block of code, without comments."""
-    found = re.findall(r"(?s)```(\w+)\n(.*?)```", text)
-    assert found
-    return [(language, re.sub(r"(?m)^# .*\n", "", code)) for language, code in found]
-
-
-def anchors(text: str) -> set[str]:
-    """Returns what GitHub lets one link to: the headings, in small letters, with hyphens."""
-    headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?s)```.*?```", "", text))
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    comment = re.compile(r"(?m)^# .*\n")
+    assert [(language, comment.sub("", code)) for language, code in blocks(english)] == [
+        (language, comment.sub("", code)) for language, code in blocks(spanish)
+    ]

@@ -41,6 +41,7 @@ def test_the_defaults_are_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None
     assert (found.jwt_jwks_url, found.jwt_issuer, found.jwt_audience) == (None, None, None)
     assert found.jwt_user_claim is None
     assert found.gateway_public_url is None
+    assert found.metrics_token is None
     assert (found.log_level, found.log_format) == ("info", None)
 
 

@@ -99,17 +99,17 @@ def test_what_who_chats_can_do_is_in_the_message() -> None:
 
 @pytest.mark.parametrize("cause", [None, "closed"])
 @pytest.mark.parametrize(
-    ("language", "words"),
+    ("language", "words", "guide"),
     [
-        ("en", ("same OpenAI project", "shell", ".env", "published", "Agent Builder")),
-        ("es", ("mismo proyecto", "shell", ".env", "publicado", "Agent Builder")),
+        ("en", ("same OpenAI project", "shell", ".env", "published"), "docs/migration.md"),
+        ("es", ("mismo proyecto", "shell", ".env", "publicado"), "docs/migration.es.md"),
     ],
 )
 def test_what_to_check_for_a_workflow_is_in_the_contracts_order(
-    language: Language, words: tuple[str, ...], cause: str | None
+    language: Language, words: tuple[str, ...], guide: str, cause: str | None
 ) -> None:
     hint = text_of("WORKFLOW_NOT_FOUND", cause, language).hint
-    words = (*words, "2026-11-30", "CHATKIT_MODE=self_hosted", "MIGRATION.md")
+    words = (*words, "Agent Builder", "2026-11-30", "CHATKIT_MODE=self_hosted", guide)
     order = [hint.index(word) for word in words]
     assert order == sorted(order)
 

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from starlette.routing import Route
 import gateway.config
 import session_service.config
 from gateway.routes import ROUTES
+from runtime import VERSION
 from runtime.settings import ProcessSettings
 from runtime.signals import HARD_STOP_SECONDS
 from session_service.server import LIVENESS
@@ -153,10 +153,16 @@ def test_whatever_belongs_to_a_deployment_finds_its_pods(name: str) -> None:
 def test_only_gateways_reach_the_session_service() -> None:
     policy = RESOURCES["NetworkPolicy", "session-service"]["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
-    (rule,) = policy["ingress"]
+    rule, for_metrics = policy["ingress"]
     (peer,) = rule["from"]
     labels = RESOURCES["Deployment", "gateway"]["spec"]["template"]["metadata"]["labels"]
     assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+    assert rule["ports"] == [{"port": "grpc"}]
+    listen = RESOURCES["ConfigMap", "session-service"]["data"]["SESSION_SERVICE_METRICS_LISTEN"]
+    port = listen.rpartition(":")[2]
+    assert for_metrics["ports"] == [{"port": int(port)}]
+    pods = RESOURCES["Deployment", "session-service"]["spec"]["template"]["metadata"]
+    assert pods["annotations"]["prometheus.io/port"] == port
     assert {port["port"] for out in policy["egress"] for port in out["ports"]} == {53, 443, 5432}
 
 
@@ -199,13 +205,12 @@ def test_containers_have_no_rights_that_they_do_not_need(name: str) -> None:
 
 
 def test_images_are_those_of_the_dockerfile_in_this_version() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {found["name"]: found for found in KUSTOMIZATION["images"]}
     assert images.keys() == {container(name)["image"] for name in SETTINGS}
     for name, found in images.items():
         assert image(name.removeprefix("chatkit-"))
         assert found["newName"].endswith(f"/{name}")
-        assert found["newTag"] == version
+        assert found["newTag"] == VERSION
 
 
 def test_all_session_services_share_the_attachments_and_fit_onto_one_postgres() -> None:

@@ -117,12 +117,15 @@ def test_only_what_needs_a_token_asks_for_one() -> None:
         "/chatkit-client.d.ts",
         "/openapi.json",
         "/docs",
+        "/",
+        "/console/{file}",
         by_link,
     }
     by_secret = {path for _, path, operation in operations() if operation.get("security")}
-    assert by_secret == {"/api/chatkit", "/api/chatkit/attachments"}
+    assert by_secret == {"/api/chatkit", "/api/chatkit/attachments", "/metrics"}
     for _, path, operation in operations():
-        assert ("401" in operation["responses"]) == (path not in public)
+        # To nobody who reads metrics a dashboard could say that their login has expired.
+        assert ("401" in operation["responses"]) == (path not in public | {"/metrics"})
 
 
 @pytest.mark.parametrize(

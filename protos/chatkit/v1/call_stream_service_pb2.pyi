@@ -48,13 +48,15 @@ class CarryResponse(_message.Message):
     def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., draining: _Optional[bool] = ..., answers_pings: _Optional[bool] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("id", "response", "status", "not_begun")
+    __slots__ = ("id", "response", "status", "not_begun", "server_timing")
     ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     NOT_BEGUN_FIELD_NUMBER: _ClassVar[int]
+    SERVER_TIMING_FIELD_NUMBER: _ClassVar[int]
     id: int
     response: bytes
     status: bytes
     not_begun: bool
-    def __init__(self, id: _Optional[int] = ..., response: _Optional[bytes] = ..., status: _Optional[bytes] = ..., not_begun: _Optional[bool] = ...) -> None: ...
+    server_timing: str
+    def __init__(self, id: _Optional[int] = ..., response: _Optional[bytes] = ..., status: _Optional[bytes] = ..., not_begun: _Optional[bool] = ..., server_timing: _Optional[str] = ...) -> None: ...

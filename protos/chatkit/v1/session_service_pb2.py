@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'protos/chatkit/v1/session_service.proto\x12\nchatkit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"v\n\rStateVariable\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x17\n\rinteger_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cnumber_value\x18\x03 \x01(\x01H\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x42\x06\n\x04kind\"\xcb\x02\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12)\n\x06status\x18\x03 \x01(\x0e\x32\x19.chatkit.v1.SessionStatus\x12\x13\n\x0bworkflow_id\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ndeleted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0erefreshed_from\x18\x08 \x01(\t\x12\x14\n\x0crefreshed_to\x18\t \x01(\t\x12%\n\x04mode\x18\n \x01(\x0e\x32\x17.chatkit.v1.SessionMode\"\xc8\x01\n\x14\x43reateSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12M\n\x0fstate_variables\x18\x02 \x03(\x0b\x32\x34.chatkit.v1.CreateSessionRequest.StateVariablesEntry\x1aP\n\x13StateVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.chatkit.v1.StateVariable:\x02\x38\x01\"T\n\x15\x43reateSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.chatkit.v1.Session\x12\x15\n\rclient_secret\x18\x02 \x01(\t\"?\n\x15RefreshSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rclient_secret\x18\x02 \x01(\t\"U\n\x16RefreshSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.chatkit.v1.Session\x12\x15\n\rclient_secret\x18\x02 \x01(\t\"8\n\x11GetSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\":\n\x12GetSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.chatkit.v1.Session\";\n\x14\x44\x65leteSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"=\n\x15\x44\x65leteSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.chatkit.v1.Session\"`\n\x13ListSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tall_users\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x14ListSessionsResponse\x12%\n\x08sessions\x18\x01 \x03(\x0b\x32\x13.chatkit.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x0fGetStatsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tall_users\x18\x02 \x01(\x08\x12\x11\n\x04\x64\x61ys\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_days\"\xbc\x05\n\x10GetStatsResponse\x12\x16\n\x0etotal_sessions\x18\x01 \x01(\x03\x12\x17\n\x0f\x61\x63tive_sessions\x18\x02 \x01(\x03\x12\x16\n\x0esessions_today\x18\x03 \x01(\x03\x12\x16\n\x0etotal_messages\x18\x04 \x01(\x03\x12\x16\n\x0emessages_today\x18\x05 \x01(\x03\x12\x11\n\trefreshes\x18\x06 \x01(\x03\x12\x18\n\x10\x64\x65leted_sessions\x18\x07 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x08 \x01(\x03\x12(\n average_session_duration_seconds\x18\t \x01(\x01\x12\x31\n\rlast_activity\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13messages_updated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05\x64\x61ily\x18\x0c \x03(\x0b\x32\x16.chatkit.v1.DailyStats\x12\r\n\x05turns\x18\r \x01(\x03\x12\x14\n\x0c\x66\x61iled_turns\x18\x0e \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x0f \x01(\x03\x12\x15\n\routput_tokens\x18\x10 \x01(\x03\x12\x17\n\x0f\x65stimated_turns\x18\x11 \x01(\x03\x12\x12\n\ntool_calls\x18\x12 \x01(\x03\x12+\n\x0b\x61nswer_time\x18\x13 \x01(\x0b\x32\x16.chatkit.v1.AnswerTime\x12N\n\x12\x66\x61ilures_by_reason\x18\x14 \x03(\x0b\x32\x32.chatkit.v1.GetStatsResponse.FailuresByReasonEntry\x1a\x37\n\x15\x46\x61iluresByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"6\n\nAnswerTime\x12\x13\n\x0bp50_seconds\x18\x01 \x01(\x01\x12\x13\n\x0bp95_seconds\x18\x02 \x01(\x01\"\xf9\x02\n\nDailyStats\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x10\n\x08sessions\x18\x02 \x01(\x03\x12\x10\n\x08messages\x18\x03 \x01(\x03\x12\x11\n\trefreshes\x18\x04 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x03\x12\r\n\x05turns\x18\x06 \x01(\x03\x12\x14\n\x0c\x66\x61iled_turns\x18\x07 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x08 \x01(\x03\x12\x15\n\routput_tokens\x18\t \x01(\x03\x12\x12\n\ntool_calls\x18\n \x01(\x03\x12+\n\x0b\x61nswer_time\x18\x0b \x01(\x0b\x32\x16.chatkit.v1.AnswerTime\x12H\n\x12\x66\x61ilures_by_reason\x18\x0c \x03(\x0b\x32,.chatkit.v1.DailyStats.FailuresByReasonEntry\x1a\x37\n\x15\x46\x61iluresByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\xa0\x01\n\rSessionStatus\x12\x1e\n\x1aSESSION_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_STATUS_ACTIVE\x10\x01\x12\x1a\n\x16SESSION_STATUS_EXPIRED\x10\x02\x12\x1c\n\x18SESSION_STATUS_REFRESHED\x10\x03\x12\x1a\n\x16SESSION_STATUS_DELETED\x10\x04*b\n\x0bSessionMode\x12\x1c\n\x18SESSION_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13SESSION_MODE_HOSTED\x10\x01\x12\x1c\n\x18SESSION_MODE_SELF_HOSTED\x10\x02\x32\x90\x04\n\x0eSessionService\x12T\n\rCreateSession\x12 .chatkit.v1.CreateSessionRequest\x1a!.chatkit.v1.CreateSessionResponse\x12W\n\x0eRefreshSession\x12!.chatkit.v1.RefreshSessionRequest\x1a\".chatkit.v1.RefreshSessionResponse\x12P\n\nGetSession\x12\x1d.chatkit.v1.GetSessionRequest\x1a\x1e.chatkit.v1.GetSessionResponse\"\x03\x90\x02\x01\x12Y\n\rDeleteSession\x12 .chatkit.v1.DeleteSessionRequest\x1a!.chatkit.v1.DeleteSessionResponse\"\x03\x90\x02\x02\x12V\n\x0cListSessions\x12\x1f.chatkit.v1.ListSessionsRequest\x1a .chatkit.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12J\n\x08GetStats\x12\x1b.chatkit.v1.GetStatsRequest\x1a\x1c.chatkit.v1.GetStatsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'protos/chatkit/v1/session_service.proto\x12\nchatkit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"v\n\rStateVariable\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x17\n\rinteger_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cnumber_value\x18\x03 \x01(\x01H\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x42\x06\n\x04kind\"\xcb\x02\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12)\n\x06status\x18\x03 \x01(\x0e\x32\x19.chatkit.v1.SessionStatus\x12\x13\n\x0bworkflow_id\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ndeleted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0erefreshed_from\x18\x08 \x01(\t\x12\x14\n\x0crefreshed_to\x18\t \x01(\t\x12%\n\x04mode\x18\n \x01(\x0e\x32\x17.chatkit.v1.SessionMode\"\xc8\x01\n\x14\x43reateSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12M\n\x0fstate_variables\x18\x02 \x03(\x0b\x32\x34.chatkit.v1.CreateSessionRequest.StateVariablesEntry\x1aP\n\x13StateVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.chatkit.v1.StateVariable:\x02\x38\x01\"T\n\x15\x43reateSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.chatkit.v1.Session\x12\x15\n\rclient_secret\x18\x02 \x01(\t\"?\n\x15RefreshSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rclient_secret\x18\x02 \x01(\t\"U\n\x16RefreshSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.chatkit.v1.Session\x12\x15\n\rclient_secret\x18\x02 \x01(\t\"8\n\x11GetSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\":\n\x12GetSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.chatkit.v1.Session\";\n\x14\x44\x65leteSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"=\n\x15\x44\x65leteSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.chatkit.v1.Session\"\x89\x01\n\x13ListSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tall_users\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x13\n\x0b\x61\x63tive_only\x18\x05 \x01(\x08\x12\x12\n\nsession_id\x18\x06 \x01(\t\"V\n\x14ListSessionsResponse\x12%\n\x08sessions\x18\x01 \x03(\x0b\x32\x13.chatkit.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x0fGetStatsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tall_users\x18\x02 \x01(\x08\x12\x11\n\x04\x64\x61ys\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_days\"\xbc\x05\n\x10GetStatsResponse\x12\x16\n\x0etotal_sessions\x18\x01 \x01(\x03\x12\x17\n\x0f\x61\x63tive_sessions\x18\x02 \x01(\x03\x12\x16\n\x0esessions_today\x18\x03 \x01(\x03\x12\x16\n\x0etotal_messages\x18\x04 \x01(\x03\x12\x16\n\x0emessages_today\x18\x05 \x01(\x03\x12\x11\n\trefreshes\x18\x06 \x01(\x03\x12\x18\n\x10\x64\x65leted_sessions\x18\x07 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x08 \x01(\x03\x12(\n average_session_duration_seconds\x18\t \x01(\x01\x12\x31\n\rlast_activity\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13messages_updated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05\x64\x61ily\x18\x0c \x03(\x0b\x32\x16.chatkit.v1.DailyStats\x12\r\n\x05turns\x18\r \x01(\x03\x12\x14\n\x0c\x66\x61iled_turns\x18\x0e \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x0f \x01(\x03\x12\x15\n\routput_tokens\x18\x10 \x01(\x03\x12\x17\n\x0f\x65stimated_turns\x18\x11 \x01(\x03\x12\x12\n\ntool_calls\x18\x12 \x01(\x03\x12+\n\x0b\x61nswer_time\x18\x13 \x01(\x0b\x32\x16.chatkit.v1.AnswerTime\x12N\n\x12\x66\x61ilures_by_reason\x18\x14 \x03(\x0b\x32\x32.chatkit.v1.GetStatsResponse.FailuresByReasonEntry\x1a\x37\n\x15\x46\x61iluresByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"6\n\nAnswerTime\x12\x13\n\x0bp50_seconds\x18\x01 \x01(\x01\x12\x13\n\x0bp95_seconds\x18\x02 \x01(\x01\"\xf9\x02\n\nDailyStats\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x10\n\x08sessions\x18\x02 \x01(\x03\x12\x10\n\x08messages\x18\x03 \x01(\x03\x12\x11\n\trefreshes\x18\x04 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x03\x12\r\n\x05turns\x18\x06 \x01(\x03\x12\x14\n\x0c\x66\x61iled_turns\x18\x07 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x08 \x01(\x03\x12\x15\n\routput_tokens\x18\t \x01(\x03\x12\x12\n\ntool_calls\x18\n \x01(\x03\x12+\n\x0b\x61nswer_time\x18\x0b \x01(\x0b\x32\x16.chatkit.v1.AnswerTime\x12H\n\x12\x66\x61ilures_by_reason\x18\x0c \x03(\x0b\x32,.chatkit.v1.DailyStats.FailuresByReasonEntry\x1a\x37\n\x15\x46\x61iluresByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"S\n\x11WatchStatsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tall_users\x18\x02 \x01(\x08\x12\x11\n\x04\x64\x61ys\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_days\"A\n\x12WatchStatsResponse\x12+\n\x05stats\x18\x01 \x01(\x0b\x32\x1c.chatkit.v1.GetStatsResponse\"%\n\x0f\x44iagnoseRequest\x12\x12\n\nask_openai\x18\x01 \x01(\x08\"5\n\x10\x44iagnoseResponse\x12!\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x11.chatkit.v1.Check\"\xac\x01\n\x05\x43heck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.chatkit.v1.CheckState\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\x12/\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32\x1e.chatkit.v1.Check.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xa0\x01\n\rSessionStatus\x12\x1e\n\x1aSESSION_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_STATUS_ACTIVE\x10\x01\x12\x1a\n\x16SESSION_STATUS_EXPIRED\x10\x02\x12\x1c\n\x18SESSION_STATUS_REFRESHED\x10\x03\x12\x1a\n\x16SESSION_STATUS_DELETED\x10\x04*b\n\x0bSessionMode\x12\x1c\n\x18SESSION_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13SESSION_MODE_HOSTED\x10\x01\x12\x1c\n\x18SESSION_MODE_SELF_HOSTED\x10\x02*\x8b\x01\n\nCheckState\x12\x1b\n\x17\x43HECK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HECK_STATE_PASSED\x10\x01\x12\x16\n\x12\x43HECK_STATE_FAILED\x10\x02\x12\x17\n\x13\x43HECK_STATE_WARNING\x10\x03\x12\x17\n\x13\x43HECK_STATE_SKIPPED\x10\x04\x32\xab\x05\n\x0eSessionService\x12T\n\rCreateSession\x12 .chatkit.v1.CreateSessionRequest\x1a!.chatkit.v1.CreateSessionResponse\x12W\n\x0eRefreshSession\x12!.chatkit.v1.RefreshSessionRequest\x1a\".chatkit.v1.RefreshSessionResponse\x12P\n\nGetSession\x12\x1d.chatkit.v1.GetSessionRequest\x1a\x1e.chatkit.v1.GetSessionResponse\"\x03\x90\x02\x01\x12Y\n\rDeleteSession\x12 .chatkit.v1.DeleteSessionRequest\x1a!.chatkit.v1.DeleteSessionResponse\"\x03\x90\x02\x02\x12V\n\x0cListSessions\x12\x1f.chatkit.v1.ListSessionsRequest\x1a .chatkit.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12J\n\x08GetStats\x12\x1b.chatkit.v1.GetStatsRequest\x1a\x1c.chatkit.v1.GetStatsResponse\"\x03\x90\x02\x01\x12R\n\nWatchStats\x12\x1d.chatkit.v1.WatchStatsRequest\x1a\x1e.chatkit.v1.WatchStatsResponse\"\x03\x90\x02\x01\x30\x01\x12\x45\n\x08\x44iagnose\x12\x1b.chatkit.v1.DiagnoseRequest\x1a\x1c.chatkit.v1.DiagnoseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATSRESPONSE_FAILURESBYREASONENTRY']._serialized_options = b'8\001'
   _globals['_DAILYSTATS_FAILURESBYREASONENTRY']._loaded_options = None
   _globals['_DAILYSTATS_FAILURESBYREASONENTRY']._serialized_options = b'8\001'
+  _globals['_CHECK_DETAILSENTRY']._loaded_options = None
+  _globals['_CHECK_DETAILSENTRY']._serialized_options = b'8\001'
   _globals['_SESSIONSERVICE'].methods_by_name['GetSession']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['GetSession']._serialized_options = b'\220\002\001'
   _globals['_SESSIONSERVICE'].methods_by_name['DeleteSession']._loaded_options = None
@@ -46,10 +48,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\220\002\001'
   _globals['_SESSIONSERVICE'].methods_by_name['GetStats']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['GetStats']._serialized_options = b'\220\002\001'
-  _globals['_SESSIONSTATUS']._serialized_start=2634
-  _globals['_SESSIONSTATUS']._serialized_end=2794
-  _globals['_SESSIONMODE']._serialized_start=2796
-  _globals['_SESSIONMODE']._serialized_end=2894
+  _globals['_SESSIONSERVICE'].methods_by_name['WatchStats']._loaded_options = None
+  _globals['_SESSIONSERVICE'].methods_by_name['WatchStats']._serialized_options = b'\220\002\001'
+  _globals['_SESSIONSTATUS']._serialized_start=3097
+  _globals['_SESSIONSTATUS']._serialized_end=3257
+  _globals['_SESSIONMODE']._serialized_start=3259
+  _globals['_SESSIONMODE']._serialized_end=3357
+  _globals['_CHECKSTATE']._serialized_start=3360
+  _globals['_CHECKSTATE']._serialized_end=3499
   _globals['_STATEVARIABLE']._serialized_start=88
   _globals['_STATEVARIABLE']._serialized_end=206
   _globals['_SESSION']._serialized_start=209
@@ -72,22 +78,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETESESSIONREQUEST']._serialized_end=1160
   _globals['_DELETESESSIONRESPONSE']._serialized_start=1162
   _globals['_DELETESESSIONRESPONSE']._serialized_end=1223
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1225
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1321
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1323
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1409
-  _globals['_GETSTATSREQUEST']._serialized_start=1411
-  _globals['_GETSTATSREQUEST']._serialized_end=1492
-  _globals['_GETSTATSRESPONSE']._serialized_start=1495
-  _globals['_GETSTATSRESPONSE']._serialized_end=2195
-  _globals['_GETSTATSRESPONSE_FAILURESBYREASONENTRY']._serialized_start=2140
-  _globals['_GETSTATSRESPONSE_FAILURESBYREASONENTRY']._serialized_end=2195
-  _globals['_ANSWERTIME']._serialized_start=2197
-  _globals['_ANSWERTIME']._serialized_end=2251
-  _globals['_DAILYSTATS']._serialized_start=2254
-  _globals['_DAILYSTATS']._serialized_end=2631
-  _globals['_DAILYSTATS_FAILURESBYREASONENTRY']._serialized_start=2140
-  _globals['_DAILYSTATS_FAILURESBYREASONENTRY']._serialized_end=2195
-  _globals['_SESSIONSERVICE']._serialized_start=2897
-  _globals['_SESSIONSERVICE']._serialized_end=3425
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1226
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1363
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1365
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1451
+  _globals['_GETSTATSREQUEST']._serialized_start=1453
+  _globals['_GETSTATSREQUEST']._serialized_end=1534
+  _globals['_GETSTATSRESPONSE']._serialized_start=1537
+  _globals['_GETSTATSRESPONSE']._serialized_end=2237
+  _globals['_GETSTATSRESPONSE_FAILURESBYREASONENTRY']._serialized_start=2182
+  _globals['_GETSTATSRESPONSE_FAILURESBYREASONENTRY']._serialized_end=2237
+  _globals['_ANSWERTIME']._serialized_start=2239
+  _globals['_ANSWERTIME']._serialized_end=2293
+  _globals['_DAILYSTATS']._serialized_start=2296
+  _globals['_DAILYSTATS']._serialized_end=2673
+  _globals['_DAILYSTATS_FAILURESBYREASONENTRY']._serialized_start=2182
+  _globals['_DAILYSTATS_FAILURESBYREASONENTRY']._serialized_end=2237
+  _globals['_WATCHSTATSREQUEST']._serialized_start=2675
+  _globals['_WATCHSTATSREQUEST']._serialized_end=2758
+  _globals['_WATCHSTATSRESPONSE']._serialized_start=2760
+  _globals['_WATCHSTATSRESPONSE']._serialized_end=2825
+  _globals['_DIAGNOSEREQUEST']._serialized_start=2827
+  _globals['_DIAGNOSEREQUEST']._serialized_end=2864
+  _globals['_DIAGNOSERESPONSE']._serialized_start=2866
+  _globals['_DIAGNOSERESPONSE']._serialized_end=2919
+  _globals['_CHECK']._serialized_start=2922
+  _globals['_CHECK']._serialized_end=3094
+  _globals['_CHECK_DETAILSENTRY']._serialized_start=3048
+  _globals['_CHECK_DETAILSENTRY']._serialized_end=3094
+  _globals['_SESSIONSERVICE']._serialized_start=3502
+  _globals['_SESSIONSERVICE']._serialized_end=4185
 # @@protoc_insertion_point(module_scope)

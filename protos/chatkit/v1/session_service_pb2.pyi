@@ -23,6 +23,14 @@ class SessionMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SESSION_MODE_UNSPECIFIED: _ClassVar[SessionMode]
     SESSION_MODE_HOSTED: _ClassVar[SessionMode]
     SESSION_MODE_SELF_HOSTED: _ClassVar[SessionMode]
+
+class CheckState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHECK_STATE_UNSPECIFIED: _ClassVar[CheckState]
+    CHECK_STATE_PASSED: _ClassVar[CheckState]
+    CHECK_STATE_FAILED: _ClassVar[CheckState]
+    CHECK_STATE_WARNING: _ClassVar[CheckState]
+    CHECK_STATE_SKIPPED: _ClassVar[CheckState]
 SESSION_STATUS_UNSPECIFIED: SessionStatus
 SESSION_STATUS_ACTIVE: SessionStatus
 SESSION_STATUS_EXPIRED: SessionStatus
@@ -31,6 +39,11 @@ SESSION_STATUS_DELETED: SessionStatus
 SESSION_MODE_UNSPECIFIED: SessionMode
 SESSION_MODE_HOSTED: SessionMode
 SESSION_MODE_SELF_HOSTED: SessionMode
+CHECK_STATE_UNSPECIFIED: CheckState
+CHECK_STATE_PASSED: CheckState
+CHECK_STATE_FAILED: CheckState
+CHECK_STATE_WARNING: CheckState
+CHECK_STATE_SKIPPED: CheckState
 
 class StateVariable(_message.Message):
     __slots__ = ("string_value", "integer_value", "number_value", "bool_value")
@@ -136,16 +149,20 @@ class DeleteSessionResponse(_message.Message):
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
 class ListSessionsRequest(_message.Message):
-    __slots__ = ("user_id", "all_users", "page_size", "page_token")
+    __slots__ = ("user_id", "all_users", "page_size", "page_token", "active_only", "session_id")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     ALL_USERS_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     all_users: bool
     page_size: int
     page_token: str
-    def __init__(self, user_id: _Optional[str] = ..., all_users: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    active_only: bool
+    session_id: str
+    def __init__(self, user_id: _Optional[str] = ..., all_users: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., active_only: _Optional[bool] = ..., session_id: _Optional[str] = ...) -> None: ...
 
 class ListSessionsResponse(_message.Message):
     __slots__ = ("sessions", "next_page_token")
@@ -258,3 +275,50 @@ class DailyStats(_message.Message):
     answer_time: AnswerTime
     failures_by_reason: _containers.ScalarMap[str, int]
     def __init__(self, date: _Optional[str] = ..., sessions: _Optional[int] = ..., messages: _Optional[int] = ..., refreshes: _Optional[int] = ..., failures: _Optional[int] = ..., turns: _Optional[int] = ..., failed_turns: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., tool_calls: _Optional[int] = ..., answer_time: _Optional[_Union[AnswerTime, _Mapping]] = ..., failures_by_reason: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class WatchStatsRequest(_message.Message):
+    __slots__ = ("user_id", "all_users", "days")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    ALL_USERS_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    all_users: bool
+    days: int
+    def __init__(self, user_id: _Optional[str] = ..., all_users: _Optional[bool] = ..., days: _Optional[int] = ...) -> None: ...
+
+class WatchStatsResponse(_message.Message):
+    __slots__ = ("stats",)
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    stats: GetStatsResponse
+    def __init__(self, stats: _Optional[_Union[GetStatsResponse, _Mapping]] = ...) -> None: ...
+
+class DiagnoseRequest(_message.Message):
+    __slots__ = ("ask_openai",)
+    ASK_OPENAI_FIELD_NUMBER: _ClassVar[int]
+    ask_openai: bool
+    def __init__(self, ask_openai: _Optional[bool] = ...) -> None: ...
+
+class DiagnoseResponse(_message.Message):
+    __slots__ = ("checks",)
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    checks: _containers.RepeatedCompositeFieldContainer[Check]
+    def __init__(self, checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ...) -> None: ...
+
+class Check(_message.Message):
+    __slots__ = ("name", "state", "cause", "details")
+    class DetailsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: CheckState
+    cause: str
+    details: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[CheckState, str]] = ..., cause: _Optional[str] = ..., details: _Optional[_Mapping[str, str]] = ...) -> None: ...

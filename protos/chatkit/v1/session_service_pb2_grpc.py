@@ -72,6 +72,16 @@ class SessionServiceStub:
                 request_serializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.WatchStats = channel.unary_stream(
+                '/chatkit.v1.SessionService/WatchStats',
+                request_serializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.WatchStatsRequest.SerializeToString,
+                response_deserializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.WatchStatsResponse.FromString,
+                _registered_method=True)
+        self.Diagnose = channel.unary_unary(
+                '/chatkit.v1.SessionService/Diagnose',
+                request_serializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.DiagnoseRequest.SerializeToString,
+                response_deserializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.DiagnoseResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -134,6 +144,24 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchStats(self, request, context):
+        """Returns what GetStats does at once, and again whenever it has changed, at most once a second.
+
+        It goes on until the caller cancels it, or with UNAVAILABLE until the service stops.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Diagnose(self, request, context):
+        """Checks what the service needs in order to work: its settings, OpenAI, its database, its clock.
+
+        A check that does not pass is no error of the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -166,6 +194,16 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.GetStats,
                     request_deserializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.GetStatsRequest.FromString,
                     response_serializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'WatchStats': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStats,
+                    request_deserializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.WatchStatsRequest.FromString,
+                    response_serializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.WatchStatsResponse.SerializeToString,
+            ),
+            'Diagnose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diagnose,
+                    request_deserializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.DiagnoseRequest.FromString,
+                    response_serializer=protos_dot_chatkit_dot_v1_dot_session__service__pb2.DiagnoseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -338,6 +376,60 @@ class SessionService:
             '/chatkit.v1.SessionService/GetStats',
             protos_dot_chatkit_dot_v1_dot_session__service__pb2.GetStatsRequest.SerializeToString,
             protos_dot_chatkit_dot_v1_dot_session__service__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/chatkit.v1.SessionService/WatchStats',
+            protos_dot_chatkit_dot_v1_dot_session__service__pb2.WatchStatsRequest.SerializeToString,
+            protos_dot_chatkit_dot_v1_dot_session__service__pb2.WatchStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diagnose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatkit.v1.SessionService/Diagnose',
+            protos_dot_chatkit_dot_v1_dot_session__service__pb2.DiagnoseRequest.SerializeToString,
+            protos_dot_chatkit_dot_v1_dot_session__service__pb2.DiagnoseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,16 @@ class SessionServiceStub:
     """Lists sessions, newest first."""
     GetStats: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetStatsRequest, _session_service_pb2.GetStatsResponse]
     """Returns the usage statistics of a user or of everybody. Days are UTC."""
+    WatchStats: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchStatsRequest, _session_service_pb2.WatchStatsResponse]
+    """Returns what GetStats does at once, and again whenever it has changed, at most once a second.
+
+    It goes on until the caller cancels it, or with UNAVAILABLE until the service stops.
+    """
+    Diagnose: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.DiagnoseRequest, _session_service_pb2.DiagnoseResponse]
+    """Checks what the service needs in order to work: its settings, OpenAI, its database, its clock.
+
+    A check that does not pass is no error of the call.
+    """
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
@@ -99,6 +109,16 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Lists sessions, newest first."""
     GetStats: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetStatsRequest, _session_service_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Returns the usage statistics of a user or of everybody. Days are UTC."""
+    WatchStats: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchStatsRequest, _session_service_pb2.WatchStatsResponse]  # type: ignore[assignment]
+    """Returns what GetStats does at once, and again whenever it has changed, at most once a second.
+
+    It goes on until the caller cancels it, or with UNAVAILABLE until the service stops.
+    """
+    Diagnose: _aio.UnaryUnaryMultiCallable[_session_service_pb2.DiagnoseRequest, _session_service_pb2.DiagnoseResponse]  # type: ignore[assignment]
+    """Checks what the service needs in order to work: its settings, OpenAI, its database, its clock.
+
+    A check that does not pass is no error of the call.
+    """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Issues and keeps ChatKit sessions, and counts their use.
@@ -168,5 +188,27 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.GetStatsResponse, _abc.Awaitable[_session_service_pb2.GetStatsResponse]]:
         """Returns the usage statistics of a user or of everybody. Days are UTC."""
+
+    @_abc_1.abstractmethod
+    def WatchStats(
+        self,
+        request: _session_service_pb2.WatchStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_session_service_pb2.WatchStatsResponse], _abc.AsyncIterator[_session_service_pb2.WatchStatsResponse]]:
+        """Returns what GetStats does at once, and again whenever it has changed, at most once a second.
+
+        It goes on until the caller cancels it, or with UNAVAILABLE until the service stops.
+        """
+
+    @_abc_1.abstractmethod
+    def Diagnose(
+        self,
+        request: _session_service_pb2.DiagnoseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.DiagnoseResponse, _abc.Awaitable[_session_service_pb2.DiagnoseResponse]]:
+        """Checks what the service needs in order to work: its settings, OpenAI, its database, its clock.
+
+        A check that does not pass is no error of the call.
+        """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

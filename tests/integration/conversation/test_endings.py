@@ -186,6 +186,7 @@ async def test_what_was_said_survives_a_crash_in_mid_answer(
             "CHATKIT_ATTACHMENTS_DIR": str(tmp_path / "attachments"),
             "DATABASE_URL": f"sqlite:///{tmp_path}/chatkit.db",
             "SESSION_SERVICE_LISTEN": "127.0.0.1:0",
+            "SESSION_SERVICE_METRICS_LISTEN": "off",
             "LOG_FORMAT": "json",
             "NO_PROXY": "127.0.0.1",
         },

@@ -1,20 +1,21 @@
-"""The examples of README.md and MIGRATION.md, run as they stand there."""
+"""The examples of the documents, run as they stand there."""
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import playwright
 import pytest
 
+from gateway.texts import TEXTS
 from tests.e2e import processes
+from tests.e2e.dashboard import token_of
 from tests.e2e.processes import PATIENCE_SECONDS, REPOSITORY, SECRET, System
 
 GATEWAY = "http://127.0.0.1:8080"
-SESSION_SERVICE = "127.0.0.1:50051"
+NODE = Path(playwright.__file__).parent / "driver" / "node"
 
 
 def block(document: str, language: str, *, having: str) -> str:
@@ -27,9 +28,9 @@ def block(document: str, language: str, *, having: str) -> str:
 
 @pytest.fixture(scope="module")
 def with_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """What `make run MODE=self_hosted` starts, with the README's agent in the working directory."""
+    """What `make run MODE=self_hosted` starts where the agent of docs/self-hosted.md is."""
     directory = tmp_path_factory.mktemp("with_agent")
-    example = block("README.md", "python", having="function_tool")
+    example = block("docs/self-hosted.md", "python", having="function_tool")
     (directory / "movonte_agent.py").write_text(example)
     with processes.make_run(
         directory,
@@ -77,23 +78,6 @@ def said_by_the_agent(system: System, text: str, **user: object) -> str:
     return post(system, "", new_session(system, **user)["client_secret"], request).text
 
 
-def test_the_python_example_of_an_internal_caller_works(system: System) -> None:
-    example = block("README.md", "python", having="insecure_channel")
-    listening = r'session service listening","address":"([\d.:]+)"'
-    address = system.process.wait_for(listening)[1]
-    assert SESSION_SERVICE in example
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example.replace(SESSION_SERVICE, address)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    assert re.fullmatch(r"cksess_\w+ \d+\n", done.stdout)
-    assert done.stderr == ""
-
-
 def test_the_example_of_an_own_agent_knows_whose_tickets_are_asked_for(
     with_agent: System,
 ) -> None:
@@ -104,8 +88,8 @@ def test_the_example_of_an_own_agent_knows_whose_tickets_are_asked_for(
 
 
 def test_the_curl_lines_of_the_routes_work(with_agent: System, directory: Path) -> None:
-    documented = block("README.md", "bash", having="/session -H")
-    protocol = block("README.md", "bash", having="threads.list")
+    documented = block("docs/http.md", "bash", having="/session -H")
+    protocol = block("docs/http.md", "bash", having="threads.list")
     assert GATEWAY in documented
     # They end a session and then go on with another.
     session, other = new_session(with_agent), new_session(with_agent)
@@ -125,7 +109,7 @@ def test_the_curl_lines_of_the_routes_work(with_agent: System, directory: Path) 
 
 
 def test_the_guides_check_of_a_migration_works(with_agent: System, directory: Path) -> None:
-    check = block("MIGRATION.md", "bash", having="chatkit-client.js")
+    check = block("docs/migration.md", "bash", having="chatkit-client.js")
     assert GATEWAY in check
     printed = shell(check, with_agent, directory)
     lines = printed.splitlines()
@@ -133,3 +117,33 @@ def test_the_guides_check_of_a_migration_works(with_agent: System, directory: Pa
     events = [line for line in lines if line.startswith("data: ")]
     assert events[-1].startswith('data: {"type":"thread.updated"')
     assert re.search(r'"turns":[1-9]\d*,"failedTurns":0', lines[-1])
+
+
+def test_the_client_secret_that_a_dashboard_gets_by_hand(system: System) -> None:
+    """The block of docs/quickstart-react.md, in Node, with the browser's storage stood in for."""
+    example = block("docs/quickstart-react.md", "js", having="getClientSecret")
+    assert GATEWAY in example
+    script = f"""
+globalThis.localStorage = {{ getItem: () => process.env.TOKEN }};
+{example.replace(GATEWAY, system.url)}
+const first = await getClientSecret(null);
+const second = await getClientSecret(first);
+const third = await getClientSecret("ek_that_nobody_knows");
+if (new Set([first, second, third]).size !== 3) throw new Error("not three secrets");
+process.env.TOKEN = "";
+await getClientSecret(null).then(
+  () => {{ throw new Error("let in without a token"); }},
+  (error) => console.log(error.message),
+);
+"""
+    done = subprocess.run(
+        [NODE, "--input-type=module"],
+        input=script,
+        env=processes.environment(TOKEN=token_of(7)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert TEXTS["UNAUTHENTICATED"].es.hint in done.stdout
