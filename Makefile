@@ -25,7 +25,7 @@ doctor: .venv/runtime ## Check that everything is in order, with remedies (ARGS=
 	@$(BIN)/python doctor.py $(ARGS)
 
 .PHONY: test
-test: .venv/development .venv/browser .venv/node .venv/promtool ## Run all tests
+test: .venv/development .venv/browser .venv/node/installed .venv/promtool ## Run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-failed
@@ -128,6 +128,6 @@ clean: ## Remove what was installed and generated; keeps data/
 	@.ci/promtool
 	@touch $@
 
-.venv/node: .venv/development tests/node/package-lock.json
+.venv/node/installed: .venv/development tests/node/package-lock.json
 	@.ci/node
 	@touch $@

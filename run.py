@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import jwt
 from dotenv import dotenv_values
 
-from runtime.listening import state_of
+from runtime.listening import reachable, state_of
 from session_service.agent_builder import CLOSES, EMULATOR_KEY, is_closed, utc_today
 from session_service.config import Settings
 
@@ -87,7 +87,7 @@ def make_plan(given: Mapping[str, str]) -> Plan:
 def introduction(plan: Plan, today: datetime.date) -> str:
     """Returns what a newcomer wants to know once everything runs."""
     settings = plan.settings
-    address = f"http://{settings['GATEWAY_LISTEN'].replace('0.0.0.0', '127.0.0.1')}"
+    address = f"http://{reachable(settings['GATEWAY_LISTEN'])}"
     token = _development_token(settings)
     openai = settings.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
     if plan.emulator:

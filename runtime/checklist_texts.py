@@ -3,8 +3,9 @@
 from collections import defaultdict
 from typing import Literal
 
+from runtime.bilingual import Both
 from runtime.checklist import Check
-from runtime.checklist_remedies import EXPLANATIONS, Both
+from runtime.checklist_remedies import EXPLANATIONS
 
 Language = Literal["es", "en"]
 

@@ -4,6 +4,9 @@ import errno
 import socket
 from typing import Literal
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+"""What leads to whoever listens on all addresses."""
+
 
 def check_address(host: str, port: int) -> None:
     """Raises OSError where it is in use or not an address of this machine."""
@@ -35,4 +38,4 @@ def state_of(listen: str) -> tuple[Literal["free", "taken", "impossible"], str]:
 def reachable(listen: str) -> str:
     """Returns where on this machine to reach what listens there, which may be everywhere."""
     host, _, port = listen.rpartition(":")
-    return f"{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"
+    return f"{_LOOPBACK.get(host, host)}:{port}"

@@ -6,7 +6,7 @@ tables of ours alone, so that nobody can make their number grow.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -30,6 +30,7 @@ from runtime.hops import Hop
 from runtime.transport import is_loopback
 
 METRICS_PATH = "/metrics"
+_FORWARDED = ("forwarded", "x-forwarded-for")
 
 OTHER = "other"
 """The value of a label for what is in none of our tables."""
@@ -187,10 +188,14 @@ class Exposition:
     refresh: Callable[[], Awaitable[None]] = _nothing_to_refresh
     """Reads what has to be waited for."""
 
-    def may_read(self, host: str, authorization: str | None, *, is_forwarded: bool) -> bool:
-        """Tells whether who asks from that address, through a proxy or not, is to be answered."""
+    def may_read(self, host: str, authorization: str | None, headers: Container[object]) -> bool:
+        """Tells whether who asks from that address is to be answered.
+
+        `headers` takes their names in lower case.
+        """
         if self.token is None:
-            return is_loopback(host) and not is_forwarded
+            # What a proxy on this machine passes on is somebody else's.
+            return is_loopback(host) and not any(name in headers for name in _FORWARDED)
         expected = f"Bearer {self.token.get_secret_value()}"
         sent = (authorization or "").encode(errors="surrogateescape")  # as aiohttp has what is sent
         return hmac.compare_digest(sent, expected.encode())

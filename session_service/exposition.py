@@ -25,8 +25,7 @@ async def open_exposition(exposition: Exposition, address: str) -> AsyncIterator
 
     async def metrics(request: web.Request) -> web.Response:
         authorization = request.headers.get("Authorization")
-        is_forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For"))
-        if not exposition.may_read(request.remote or "", authorization, is_forwarded=is_forwarded):
+        if not exposition.may_read(request.remote or "", authorization, request.headers):
             return web.Response(status=403, text=_REFUSAL, headers=_HEADERS)
         body, content_type = await exposition.render(request.headers.get("Accept"))
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})

@@ -9,9 +9,10 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from runtime.listening import reachable
+
 _TIMEOUT_SECONDS = 2.0
 _OPTIONS = (("grpc.enable_http_proxy", 0),)
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 
 
 def main() -> int:
@@ -42,8 +43,8 @@ def serves(
     `pair` is its own certificate and key, where it wants one of its callers. Raises OSError and
     grpc.RpcError.
     """
-    host, _, port = listen.rpartition(":")
-    address = (_ANY_ADDRESS.get(host, host), int(port))
+    host, _, port = reachable(listen).rpartition(":")
+    address = (host, int(port))
     try:
         with _encrypted(*address, pair) if encrypted else _plain(*address) as channel:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]

@@ -185,10 +185,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """What is around every call, whatever it sends and answers."""
         sent = dict(context.invocation_metadata() or ())
         metadata = [(REQUEST_ID_KEY, logs.begin_request(_proposed_request_id(sent)))]
+        name = _short(method)
         outcome = "CANCELLED"
         said: dict[str, str] = {}
         status: grpc.Status | None = None
-        self._enter(_short(method))
+        self._enter(name)
         attributes: dict[str, hops.Attribute] = {"rpc.system.name": "grpc", "rpc.method": method}
         with Hop("service", method, attributes, carrier=sent) as hop:
             try:
@@ -203,16 +204,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if error.field_violations:
                     said["problem"] = str(error)
             except Exception:
-                log.exception("defect", method=_short(method))
+                log.exception("defect", method=name)
                 outcome = hop.error = "INTERNAL"
                 status = to_status(
                     grpc.StatusCode.INTERNAL, _DEFECT_MESSAGE, ErrorDetails(reason=outcome)
                 )
             finally:
-                self._leave(_short(method))
+                self._leave(name)
                 log.info(
                     "rpc",
-                    method=_short(method),
+                    method=name,
                     outcome=outcome,
                     duration_ms=round(hop.elapsed * 1000, 1),
                     **hop.waits("upstream", "store"),
@@ -220,7 +221,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 )
         if timings := server_timing(hop.timings, "upstream", "store"):
             metadata.append((TIMINGS_KEY, timings))
-        context.set_trailing_metadata(metadata)
+            context.set_trailing_metadata(metadata)
         if status is not None:
             await context.abort(
                 status.code, status.details, (*(status.trailing_metadata or ()), *metadata)

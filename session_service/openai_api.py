@@ -40,6 +40,7 @@ PAGE_SIZE = 100
 """The most that OpenAI gives at once."""
 
 _MAX_LOGGED_CHARACTERS = 300
+_PLACE = re.compile(r"\{\w+\}")
 _ID = re.compile(r"[\w.:-]{1,256}", re.ASCII)
 """What can stand in a path as it is: a session is asked for by its id."""
 _SECRET = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -204,7 +205,7 @@ class ChatKitAPI:
 
         `about` is the id that stands in the place of the template's name, if it has one.
         """
-        path = re.sub(r"\{\w+\}", lambda _: quote(about, safe=""), template)
+        path = _PLACE.sub(quote(about, safe=""), template)
         content = None if body is None else orjson.dumps(body)
 
         async def send() -> T:

@@ -92,7 +92,7 @@ def test_metrics_are_for_who_has_the_token_or_else_for_this_machine(
 ) -> None:
     for secret, expected in ((SecretStr("0123456789abcdef"), with_token), (None, without)):
         exposition = Exposition(CollectorRegistry(), secret)
-        assert exposition.may_read(host, sent, is_forwarded=False) is expected
+        assert exposition.may_read(host, sent, headers={}) is expected
 
 
 @pytest.mark.parametrize("version", ["one", "1.x", "1.0.0-rc1", ""])
