@@ -5,7 +5,7 @@ A running gateway answers the same, of itself, at `/api/chatkit/checks`.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 import grpc
@@ -81,22 +81,34 @@ class Doctor:
     def __init__(self, settings: Settings, keys: KeySet | None) -> None:
         self._settings = settings
         self._keys = keys
+        self._overrides = overrides()  # once, as the settings were read
 
-    async def examine(self, mode: str | None, *, ask: bool) -> list[Check]:
-        """Returns all checks but that of the session service; `ask` is to fetch keys, too."""
+    async def report(
+        self, diagnose: Callable[[], Awaitable[Sequence[Check]]], *, ask: bool
+    ) -> tuple[str | None, list[Check]]:
+        """Returns the mode, None where it is not known, and all checks: those of the session service,
+        for which `diagnose` asks, and ours. `ask` is to fetch keys, too."""
+        try:
+            of_service, reached = await diagnose(), self._reached()
+        except APIError as error:
+            of_service, reached = (), self._unreached(error)
+        mode = mode_of(of_service)
+        return mode, [*of_service, *await self._examine(mode, ask=ask), reached]
+
+    async def _examine(self, mode: str | None, *, ask: bool) -> list[Check]:
         published = [skipped("gateway.jwt_keys", "not_asked")] if self._keys else []
         return [
             passed("gateway.settings"),
-            *overrides(),
+            *self._overrides,
             *token_checks(self._settings),
             *(await _published(self._keys) if ask else published),
             *browser_checks(self._settings, mode),
         ]
 
-    def reached(self) -> Check:
+    def _reached(self) -> Check:
         return passed("gateway.service", target=self._targets())
 
-    def unreached(self, error: APIError) -> Check:
+    def _unreached(self, error: APIError) -> Check:
         """Returns what it means that the session service has not told its checks."""
         cause = "refused" if error.detail == OUR_TOKEN else "silent"
         return failed("gateway.service", cause, target=self._targets(), reason=error.reason)

@@ -16,7 +16,7 @@ from gateway.auth import Authenticator, Caller, client_secret_of, effective_user
 from gateway.channel import call, metadata
 from gateway.client_script import ANYBODYS, ClientScript, Mode
 from gateway.console_page import Console
-from gateway.doctor import Doctor, mode_of
+from gateway.doctor import Doctor
 from gateway.documentation.page import Documentation
 from gateway.errors import APIError, json_response
 from gateway.requests import (
@@ -36,7 +36,7 @@ from protos.chatkit.v1 import conversation_service_pb2_grpc as pb_chat_grpc
 from protos.chatkit.v1 import session_service_pb2 as pb
 from protos.chatkit.v1 import session_service_pb2_grpc as pb_grpc
 from runtime import log as logs
-from runtime.checklist import verdict
+from runtime.checklist import Check, verdict
 from runtime.metrics import METRICS_PATH, Exposition
 
 _HEALTH_TIMEOUT_SECONDS = 2.0
@@ -137,19 +137,17 @@ async def checks(request: Request[State]) -> Response:
     ask = request.method == "POST"
     if ask and not caller.is_admin:
         raise APIError("PERMISSION_DENIED", "checks")
-    doctor = request.state["doctor"]
-    try:
-        reply = await call(
-            request.state["sessions"].Diagnose,
-            pb.DiagnoseRequest(ask_openai=ask),
-            _DIAGNOSIS_TIMEOUT_SECONDS,
+
+    async def diagnose() -> list[Check]:
+        return messages.checks(
+            await call(
+                request.state["sessions"].Diagnose,
+                pb.DiagnoseRequest(ask_openai=ask),
+                _DIAGNOSIS_TIMEOUT_SECONDS,
+            )
         )
-    except APIError as error:
-        of_service, reached = [], doctor.unreached(error)
-    else:
-        of_service, reached = messages.checks(reply), doctor.reached()
-    mode = mode_of(of_service)
-    found = [*of_service, *await doctor.examine(mode, ask=ask), reached]
+
+    mode, found = await request.state["doctor"].report(diagnose, ask=ask)
     language = language_for(request)
     told = messages.told_check if caller.is_admin else messages.named_check
     listed = [told(check, language) for check in found]
