@@ -86,8 +86,10 @@ class Doctor:
     async def report(
         self, diagnose: Callable[[], Awaitable[Sequence[Check]]], *, ask: bool
     ) -> tuple[str | None, list[Check]]:
-        """Returns the mode, None where it is not known, and all checks: those of the session service,
-        for which `diagnose` asks, and ours. `ask` is to fetch keys, too."""
+        """Returns the mode, None where it is not known, and all checks.
+
+        Those of the session service are what `diagnose` asks for. `ask` is to fetch keys, too.
+        """
         try:
             of_service, reached = await diagnose(), self._reached()
         except APIError as error:
