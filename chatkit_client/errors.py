@@ -174,7 +174,7 @@ def from_rpc(error: grpc.aio.AioRpcError, request_id: str) -> ChatKitError:
     """Returns what a call raises that failed so."""
     details = details_of(error)
     if details is not None:
-        kind = BY_REASON.get(details.reason, ChatKitError)  # a newer service may have more
+        kind = BY_REASON[details.reason]
     else:
         kind, details = _BY_STATUS.get(error.code(), TransportError), ErrorDetails("")
     message = error.details() or error.code().name
